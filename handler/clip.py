@@ -1,0 +1,84 @@
+"""What decode gives: one clip, cut into the hops of its schedule, modality by modality."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handler.windows import Schedule
+from models.config import Modality
+
+
+@dataclass(frozen=True)
+class Waveform:
+    """Mono sound."""
+
+    samples: NDArray[np.float32]
+    """``(L,)`` float32, nominally in [-1, 1], always finite."""
+    sample_rate: int
+    """Hz."""
+    start_seconds: float
+    """Time of sample 0 on the clip's timeline."""
+
+    def __post_init__(self) -> None:
+        if self.samples.ndim != 1 or self.samples.dtype != np.float32:
+            raise ValueError(f"samples must be (L,) float32, got {self.samples.shape} {self.samples.dtype}")
+
+    @property
+    def duration_seconds(self) -> float:
+        """Length in seconds."""
+        return len(self.samples) / self.sample_rate
+
+    def __repr__(self) -> str:
+        return f"Waveform({len(self.samples)} samples, {self.sample_rate} Hz, start {self.start_seconds:.3f} s)"
+
+
+@dataclass(frozen=True)
+class Cue:
+    """Words with their time."""
+
+    start_seconds: float
+    stop_seconds: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Words:
+    """The text modality: cues, or one text without times."""
+
+    cues: tuple[Cue, ...] = ()
+    """Timed words, in order of their start."""
+    untimed: str | None = None
+    """Words that hold for the whole clip."""
+
+
+@dataclass(frozen=True)
+class ModalityStatus:
+    """Whether a modality was used and, if not, why."""
+
+    used: bool
+    code: str | None = None
+    """Code of the closed list, or ``not_sent`` or ``not_in_model``."""
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One decoded clip; every array's first axis is the schedule's hops (N)."""
+
+    schedule: Schedule
+    modalities: dict[Modality, ModalityStatus]
+    frames: NDArray[np.uint8] | None = None
+    """``(N, T, 3, H, W)`` uint8 RGB; None when video is not used."""
+    samples: NDArray[np.float32] | None = None
+    """``(N, P)`` float32: each hop's samples with the context that its spectrogram needs; None without audio."""
+    texts: tuple[str, ...] | None = None
+    """N texts, the words of the cues that overlap each hop; None without text."""
+    masks: dict[Modality, NDArray[np.bool_]] = field(default_factory=dict)
+    """For each used modality ``(N,)`` bool, True where the hop has it."""
+
+    def __repr__(self) -> str:
+        used = [name for name, status in self.modalities.items() if status.used]
+        return f"Clip({self.schedule.num_hops} hops of {self.schedule.stride_seconds} s, {'+'.join(used)})"

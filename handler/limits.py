@@ -1,0 +1,33 @@
+"""What a request may cost: one settings object, with defaults that a hostile upload cannot turn against a worker."""
+
+from __future__ import annotations
+
+from models.config import PositiveFloat, PositiveInt
+from models.settings import Settings
+
+
+class Limits(Settings):
+    """Limits on one request; a breach is :class:`handler.errors.LimitExceeded` and says the limit."""
+
+    max_bytes: PositiveInt = 64 * 1024 * 1024
+    """Bytes of one media part."""
+    max_frame_pixels: PositiveInt = 2_100_000
+    """Pixels of one frame: 1920 x 1088 passes."""
+    max_duration_seconds: PositiveFloat = 600.0
+    """Seconds of the timeline, declared or found while decoding."""
+    max_streams: PositiveInt = 16
+    """Streams in a container."""
+    max_packets: PositiveInt = 400_000
+    """Packets in a container."""
+    max_channels: PositiveInt = 8
+    """Channels of sound."""
+    min_sample_rate: PositiveInt = 4_000
+    """Hz."""
+    max_sample_rate: PositiveInt = 192_000
+    """Hz."""
+    max_text_characters: PositiveInt = 100_000
+    """Characters of the text part, markup included."""
+    max_cues: PositiveInt = 5_000
+    """Cues of the text part."""
+    max_options_bytes: PositiveInt = 16_384
+    """Bytes of the options part."""

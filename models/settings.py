@@ -1,0 +1,85 @@
+"""Strict settings: an unknown key is an error that names the known ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+
+class SettingsError(ValueError):
+    """Settings that do not validate; the message names each faulty key, what is allowed, and the source."""
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, no unknown keys, built with :meth:`read` from untyped data."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any], *, source: str) -> Self:
+        """Validate ``values``.
+
+        Args:
+            values: keys and values as they came from YAML or JSON.
+            source: what the message calls their origin, for example ``"options"`` or a file name.
+
+        Raises:
+            SettingsError: with one sentence for each faulty key.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as exc:
+            raise SettingsError(f"{source}: {describe_faults(cls, exc)}") from exc
+
+    @classmethod
+    def read_yaml(cls, path: Path) -> Self:
+        """Validate a YAML file that holds one mapping.
+
+        Raises:
+            SettingsError: when the file is no mapping or does not validate.
+        """
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise SettingsError(f"{path.name}: expected a mapping of keys to values, got {type(values).__name__}")
+        return cls.read(values, source=path.name)
+
+
+def describe_faults(model: type[BaseModel], error: ValidationError) -> str:
+    """Say each fault of a pydantic error in one sentence; unknown keys come with the known ones."""
+    sentences = []
+    for fault in error.errors(include_url=False, include_context=False):
+        location = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] == "extra_forbidden":
+            known = ", ".join(sorted(_known_keys(model, fault["loc"][:-1])))
+            sentences.append(f"unknown key '{location}' (known keys: {known})")
+        elif fault["type"] == "missing":
+            sentences.append(f"missing key '{location}'")
+        else:
+            value = repr(fault["input"])
+            shown = value if len(value) <= 60 else value[:57] + "..."
+            sentences.append(f"'{location}' is {shown}: {fault['msg'].lower()}" if location else fault["msg"])
+    return "; ".join(sentences)
+
+
+def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """The field names of the settings that stand at ``location`` below ``model``."""
+    for part in location:
+        field = model.model_fields.get(str(part))
+        nested = [] if field is None else _nested_models(field.annotation)
+        if not nested:
+            continue  # an index into a list, or the tag of a union
+        model = nested[0]
+    return list(model.model_fields)
+
+
+def _nested_models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    found: list[type[BaseModel]] = []
+    for argument in getattr(annotation, "__args__", ()):
+        found.extend(_nested_models(argument))
+    return found
