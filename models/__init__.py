@@ -1,0 +1,1 @@
+"""The model: encoders, fusion, head, and the checkpoint that carries them; pure PyTorch."""

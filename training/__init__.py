@@ -1,0 +1,1 @@
+"""Making, training and measuring a model; never part of an archive."""
