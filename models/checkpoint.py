@@ -1,0 +1,99 @@
+"""A checkpoint is a folder: ``model.safetensors``, ``model.json`` and, with a text encoder, ``tokenizer.json``.
+
+Nothing in it is unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+
+from models.config import ModelConfig, PositiveFloat
+from models.model import ActivityModel, build_model
+from models.settings import Settings, SettingsError
+from models.tokenizer import load_tokenizer
+
+WEIGHTS_FILE, DESCRIPTION_FILE, TOKENIZER_FILE = "model.safetensors", "model.json", "tokenizer.json"
+
+
+class CheckpointDescription(Settings):
+    """``model.json``: what stands beside the weights.
+
+    ``temperature`` is the calibration's divisor of the logits; ``metrics`` and ``training`` say what was measured and
+    how the weights were made, each with its command.
+    """
+
+    name: str = Field(min_length=1)
+    version: str = Field(min_length=1)
+    config: ModelConfig
+    temperature: PositiveFloat = 1.0
+    training: dict[str, Any] = Field(default_factory=dict)
+    metrics: dict[str, Any] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A loaded checkpoint."""
+
+    description: CheckpointDescription
+    model: ActivityModel
+    """In evaluation mode, on the CPU, float32."""
+    tokenizer: Tokenizer | None
+
+
+def save_checkpoint(
+    folder: Path, description: CheckpointDescription, model: ActivityModel, tokenizer: Tokenizer | None
+) -> None:
+    """Write a checkpoint; the folder is made where it is missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    save_file(weights, folder / WEIGHTS_FILE)
+    write_description(folder, description)
+    if tokenizer is not None:
+        tokenizer.save(str(folder / TOKENIZER_FILE))
+
+
+def write_description(folder: Path, description: CheckpointDescription) -> None:
+    """Write ``model.json``."""
+    text = json.dumps(description.model_dump(mode="json"), indent=2, ensure_ascii=False)
+    (folder / DESCRIPTION_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def read_description(folder: Path) -> CheckpointDescription:
+    """Read ``model.json``.
+
+    Raises:
+        SettingsError: when it is missing or does not validate.
+    """
+    path = folder / DESCRIPTION_FILE
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as exc:
+        raise SettingsError(
+            f"{folder} is no checkpoint: it has no {DESCRIPTION_FILE}. Give the folder that `activity train` wrote."
+        ) from exc
+    except json.JSONDecodeError as exc:
+        raise SettingsError(f"{path} is no JSON: {exc}") from exc
+    return CheckpointDescription.read(values, source=DESCRIPTION_FILE)
+
+
+def load_checkpoint(folder: Path) -> Checkpoint:
+    """Rebuild the model of a checkpoint folder.
+
+    Raises:
+        SettingsError: when the folder is no checkpoint or its weights do not fit its configuration.
+    """
+    description = read_description(folder)
+    model = build_model(description.config)
+    try:
+        model.load_state_dict(load_file(folder / WEIGHTS_FILE))
+    except (OSError, RuntimeError) as exc:
+        raise SettingsError(f"{WEIGHTS_FILE} does not fit {DESCRIPTION_FILE}: {exc}") from exc
+    tokenizer = load_tokenizer(folder / TOKENIZER_FILE) if description.config.text is not None else None
+    return Checkpoint(description=description, model=model.eval(), tokenizer=tokenizer)

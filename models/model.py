@@ -1,0 +1,90 @@
+"""The whole model: an encoder for each modality's hops, a fusion over a window's tokens, a head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from models.audio_encoder import AudioEncoder
+from models.config import Modality, ModelConfig
+from models.fusion import CrossModalFusion
+from models.head import ClassificationHead
+from models.text_encoder import TextEncoder
+from models.video_encoder import VideoEncoder
+
+
+@dataclass(frozen=True)
+class ModelOutput:
+    """What the model gives for a batch of windows."""
+
+    logits: Tensor
+    """``(B, K)`` float, raw."""
+    fused: Tensor
+    """``(B, num_modalities * D)`` float: the windows' embeddings."""
+
+
+class ActivityModel(nn.Module):
+    """Encoders, fusion and head, injected.
+
+    Args:
+        encoders: for each modality a module that maps a batch of hops to tokens ``(B, S, D)``; its ``num_tokens`` is
+            S. Each moment is encoded once: overlapping windows share its tokens.
+        fusion: a module ``(tokens, masks) -> FusionOutput``.
+        head: a module that maps the fused embedding to logits ``(B, K)``.
+    """
+
+    def __init__(self, encoders: Mapping[Modality, nn.Module], fusion: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.encoders = nn.ModuleDict({str(name): encoder for name, encoder in encoders.items()})
+        self.fusion = fusion
+        self.head = head
+
+    def encode(self, modality: Modality, *inputs: Tensor) -> Tensor:
+        """Encode a batch of hops of one modality to ``(B, S, D)`` float."""
+        tokens: Tensor = self.encoders[modality](*inputs)
+        return tokens
+
+    def forward(self, tokens: Mapping[Modality, Tensor], masks: Mapping[Modality, Tensor]) -> ModelOutput:
+        """Classify windows.
+
+        Args:
+            tokens: for each modality ``(B, hops, S, D)`` float.
+            masks: for each modality ``(B, hops)`` bool, True where the hop has it.
+        """
+        fusion = self.fusion(tokens, masks)
+        return ModelOutput(logits=self.head(fusion.fused), fused=fusion.fused)
+
+
+def build_model(config: ModelConfig) -> ActivityModel:
+    """Build the model that ``config`` describes, with random weights."""
+    width, dropout = config.width, config.dropout
+    encoders: dict[Modality, nn.Module] = {}
+    if config.video is not None:
+        encoders["video"] = VideoEncoder(config.video, width=width, dropout=dropout)
+    if config.audio is not None:
+        encoders["audio"] = AudioEncoder(config.audio, width=width)
+    if config.text is not None:
+        encoders["text"] = TextEncoder(config.text, width=width, dropout=dropout)
+    fusion = CrossModalFusion(config.modalities, config.fusion, width=width, dropout=dropout)
+    head = ClassificationHead(
+        config.head, input_width=fusion.output_width, num_labels=len(config.labels), dropout=dropout
+    )
+    return ActivityModel(encoders, fusion, head)
+
+
+def gather_windows(hops: Tensor, window_starts: Tensor, window_hops: int) -> Tensor:
+    """Runs of hops, one a window.
+
+    Args:
+        hops: ``(N, ...)``, one entry a hop.
+        window_starts: ``(W,)`` int64, the first hop of each window.
+        window_hops: hops in a window.
+
+    Returns:
+        ``(W, window_hops, ...)``; hops beyond the last repeat it and have to be masked.
+    """
+    index = window_starts[:, None] + torch.arange(window_hops, device=window_starts.device)
+    return hops[index.clamp(max=hops.shape[0] - 1)]
