@@ -1,0 +1,141 @@
+"""The list of a dataset: JSON lines, one clip a line, paths relative to the file.
+
+::
+
+    {"clip": "clips/000000.mp4", "text": "clips/000000.vtt", "split": "train",
+     "segments": [{"start_seconds": 0.0, "stop_seconds": 5.2, "label": "wave_rise_greet"}]}
+
+``text``, ``audio`` and ``split`` may be left out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from models.settings import Settings, SettingsError
+
+Split = Literal["train", "val"]
+Seconds = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Name = Annotated[str, Field(min_length=1)]
+
+
+class ManifestError(ValueError):
+    """A manifest that cannot be used; the message names the file, the line and the key."""
+
+
+@dataclass(frozen=True)
+class LabelledSegment:
+    """A true activity: ``[start_seconds, stop_seconds)`` on the clip's own timeline."""
+
+    start_seconds: float
+    stop_seconds: float
+    label: str
+
+
+@dataclass(frozen=True)
+class ManifestEntry:
+    """One clip of a dataset; ``segments`` are in the order of time and do not overlap."""
+
+    clip: Path
+    text: Path | None
+    audio: Path | None
+    segments: tuple[LabelledSegment, ...]
+    split: Split | None = None
+
+
+class _SegmentRecord(Settings):
+    start_seconds: Seconds
+    stop_seconds: Seconds
+    label: Name
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.stop_seconds <= self.start_seconds:
+            raise ValueError(f"stop_seconds {self.stop_seconds} must be above start_seconds {self.start_seconds}")
+        return self
+
+
+class _ClipRecord(Settings):
+    clip: Name
+    text: Name | None = None
+    audio: Name | None = None
+    segments: Annotated[tuple[_SegmentRecord, ...], Field(min_length=1)]
+    split: Split | None = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        for number, (one, other) in enumerate(zip(self.segments, self.segments[1:], strict=False), start=1):
+            if other.start_seconds < one.stop_seconds:
+                raise ValueError(
+                    f"segments.{number} starts at {other.start_seconds} before segments.{number - 1} "
+                    f"stops at {one.stop_seconds}"
+                )
+        return self
+
+
+def read_manifest(path: Path) -> list[ManifestEntry]:
+    """Read a manifest and check that its files are there.
+
+    Returns:
+        One entry a line; its paths can be opened from the current folder.
+
+    Raises:
+        ManifestError: with the line and the key of what is wrong.
+        FileNotFoundError: when there is no file at ``path``.
+    """
+    lines = path.read_text(encoding="utf-8").splitlines()
+    entries = [_read_line(line, path.parent, f"{path.name} line {n}") for n, line in enumerate(lines, 1) if line]
+    if not entries:
+        raise ManifestError(f"{path.name}: no clip is listed")
+    return entries
+
+
+def _read_line(line: str, folder: Path, source: str) -> ManifestEntry:
+    try:
+        values: Any = json.loads(line)
+    except json.JSONDecodeError as exc:
+        raise ManifestError(f"{source}: not JSON: {exc.msg} at character {exc.pos}") from exc
+    if not isinstance(values, dict):
+        raise ManifestError(f"{source}: expected an object with the key 'clip', got {type(values).__name__}")
+    try:
+        record = _ClipRecord.read(values, source=source)
+    except SettingsError as exc:
+        raise ManifestError(str(exc)) from exc
+    paths = {key: _resolve(folder, getattr(record, key), f"{source}: '{key}'") for key in ("clip", "text", "audio")}
+    segments = tuple(LabelledSegment(**segment.model_dump()) for segment in record.segments)
+    return ManifestEntry(folder / record.clip, paths["text"], paths["audio"], segments, record.split)
+
+
+def _resolve(folder: Path, name: str | None, source: str) -> Path | None:
+    if name is None:
+        return None
+    path = folder / name
+    if not path.is_file():
+        raise ManifestError(f"{source} is {name!r}, and there is no such file beside the manifest")
+    return path
+
+
+def write_manifest(path: Path, entries: Sequence[ManifestEntry]) -> None:
+    """Write entries, their paths made relative to the manifest's folder.
+
+    Raises:
+        ValueError: when an entry's file is not below that folder.
+    """
+    lines = [json.dumps(_record(entry, path.parent), ensure_ascii=False) for entry in entries]
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    partial.replace(path)
+
+
+def _record(entry: ManifestEntry, folder: Path) -> dict[str, Any]:
+    """The line of an entry; what is None is left out."""
+    files = {"clip": entry.clip, "text": entry.text, "audio": entry.audio}
+    named = {key: file.relative_to(folder).as_posix() for key, file in files.items() if file is not None}
+    split = {} if entry.split is None else {"split": entry.split}
+    return {**named, "segments": [vars(segment) for segment in entry.segments], **split}

@@ -1,0 +1,110 @@
+"""From frames and samples to the bytes of a container, with the pts as scripted."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import cast
+
+import av
+import numpy as np
+from av.audio.stream import AudioStream
+from av.container import OutputContainer
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from training.synth.script import ClipScript, ContainerName
+
+
+@dataclass(frozen=True)
+class Codecs:
+    """The codecs of a container and what makes them fast and repeatable."""
+
+    video: str
+    video_options: dict[str, str]
+    audio: str
+    sample_format: str
+    container_options: dict[str, str]
+
+
+CODECS: dict[ContainerName, Codecs] = {
+    "mp4": Codecs(
+        video="libx264",
+        video_options={"preset": "veryfast", "crf": "28", "threads": "1"},
+        audio="aac",
+        sample_format="fltp",
+        # Start offsets are edit lists in units of the movie's timescale: 30000 holds every frame rate used here.
+        container_options={"fflags": "+bitexact", "movie_timescale": "30000"},
+    ),
+    "webm": Codecs(
+        video="libvpx-vp9",
+        video_options={"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0", "crf": "38", "b": "0"}
+        | {"threads": "1"},
+        audio="libopus",
+        sample_format="flt",
+        container_options={"fflags": "+bitexact"},
+    ),
+}
+BITS_A_SAMPLE = 2.5
+
+
+def encode_clip(script: ClipScript, frames: Iterable[NDArray[np.uint8]], waveform: NDArray[np.float32]) -> bytes:
+    """Encode and interleave picture and sound.
+
+    Args:
+        script: sizes, rates and pts.
+        frames: one ``(H * 3/2, W)`` uint8 for each ``frame_pts`` of the timeline.
+        waveform: ``(channels, L)`` float32 in [-1, 1].
+    """
+    target = io.BytesIO()
+    codecs = CODECS[script.container]
+    with av.open(target, "w", format=script.container, container_options=codecs.container_options) as container:
+        video, audio = _add_video(container, script, codecs), _add_audio(container, script, codecs, len(waveform))
+        container.start_encoding()
+        step, heard = audio.codec_context.frame_size, 0
+        for pts, picture in zip(script.timeline.frame_pts, frames, strict=True):
+            due = script.timeline.sample_at(pts * script.timeline.tick_seconds)
+            while heard < min(due, waveform.shape[1]):
+                container.mux(audio.encode(_audio_frame(script, codecs, waveform[:, heard : heard + step], heard)))
+                heard += step
+            frame = av.VideoFrame.from_ndarray(picture, format="yuv420p")
+            frame.pts, frame.time_base = pts, script.timeline.tick_seconds
+            container.mux(video.encode(frame))
+        for at in range(heard, waveform.shape[1], step):
+            container.mux(audio.encode(_audio_frame(script, codecs, waveform[:, at : at + step], at)))
+        container.mux(video.encode())
+        container.mux(audio.encode())
+    return target.getvalue()
+
+
+def _add_video(container: OutputContainer, script: ClipScript, codecs: Codecs) -> VideoStream:
+    options = {**codecs.video_options, "g": str(script.group_frames)}
+    stream = cast("VideoStream", container.add_stream(codecs.video, rate=script.timeline.frame_rate, options=options))
+    stream.width, stream.height, stream.pix_fmt = script.width, script.height, "yuv420p"
+    stream.codec_context.time_base = script.timeline.tick_seconds
+    stream.codec_context.thread_count = 1
+    return stream
+
+
+def _add_audio(container: OutputContainer, script: ClipScript, codecs: Codecs, channels: int) -> AudioStream:
+    stream = cast("AudioStream", container.add_stream(codecs.audio, rate=script.timeline.sample_rate))
+    stream.layout = _layout(channels)
+    stream.bit_rate = round(BITS_A_SAMPLE * script.timeline.sample_rate * channels)
+    return stream
+
+
+def _layout(channels: int) -> str:
+    return "mono" if channels == 1 else "stereo"
+
+
+def _audio_frame(script: ClipScript, codecs: Codecs, samples: NDArray[np.float32], first: int) -> av.AudioFrame:
+    channels = len(samples)
+    packed = samples if codecs.sample_format == "fltp" else samples.T.reshape(1, -1)
+    frame = av.AudioFrame.from_ndarray(
+        np.ascontiguousarray(packed), format=codecs.sample_format, layout=_layout(channels)
+    )
+    rate = script.timeline.sample_rate
+    frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), script.timeline.first_sample + first
+    return frame

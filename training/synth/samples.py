@@ -1,0 +1,40 @@
+"""The clips that the demo and the archive's canary use: short, fixed, H.264 and AAC in an mp4."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from training.synth.dealing import Deal
+from training.synth.labels import parse_label
+from training.synth.render import RenderedClip, render_script
+from training.synth.script import draw_script
+
+CANARY_LABELS = ("wave_rise_greet", "bounce_fall_leave")
+DEMO_LABELS = ("wave_fall_greet", "bounce_rise_greet", "bounce_fall_leave", "wave_rise_leave")
+SAMPLE_STREAM = 203
+"""Keeps samples apart from every dataset: no clip of a dataset has a seed of this form."""
+
+
+def render_sample(labels: Sequence[str], durations_seconds: Sequence[float], *, seed: int = 0) -> RenderedClip:
+    """Render an mp4 of the given activities.
+
+    Args:
+        labels: the activities in order.
+        durations_seconds: about how long each is, at least 2.6 s; edges move up to the next frame.
+        seed: of everything else.
+
+    Raises:
+        ValueError: when a label is unknown or the two lists differ in length.
+    """
+    deal = Deal(tuple(parse_label(label) for label in labels), tuple(durations_seconds))
+    return render_script(draw_script((seed, 0, SAMPLE_STREAM), deal, container="mp4"))
+
+
+def render_canary() -> RenderedClip:
+    """About 9 s of two activities that differ in every bit."""
+    return render_sample(CANARY_LABELS, (4.5, 4.5), seed=1)
+
+
+def render_demo() -> RenderedClip:
+    """About 20 s of four activities."""
+    return render_sample(DEMO_LABELS, (4.5, 5.5, 4.8, 5.2), seed=2)
