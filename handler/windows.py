@@ -3,11 +3,12 @@
 Everything is in seconds on the clip's own presentation timeline. Hops of ``stride_seconds`` start at the clip's start;
 window ``k`` is the run of hops ``k .. k + hops - 1``. The policy at the edges:
 
-- A tail of less than half a hop has no hop of its own; a longer one has, and what it lacks is held (the last frame) or
-  silent.
+- A hop is there when its centre lies inside the clip: a tail of at most half a hop has none of its own, a longer one
+  has, and what it lacks is held (the last frame) or silent.
 - A clip shorter than a window has one window, whose missing hops are masked.
 - A modality that starts later or ends earlier than the clip is masked hop by hop: a hop is present when its centre
   lies inside the modality's span, and the hop nearest to a span that holds no centre is present too.
+- A request may keep every n-th window only; the last window is then kept as well, so that no moment goes unseen.
 """
 
 from __future__ import annotations
@@ -71,17 +72,30 @@ class Schedule:
         start = self.span.start_seconds + window * self.stride_seconds
         return Span(start, max(start, min(start + self.window_seconds, self.span.stop_seconds)))
 
+    def centre_seconds(self, window: float) -> float:
+        """Time of the centre of window ``window``; a half-way value gives the middle between two centres."""
+        return self.span.start_seconds + window * self.stride_seconds + self.window_seconds / 2
+
     def decided_span(self, window: int) -> Span:
         """The part of the timeline that window ``window`` decides.
 
         One stride around the window's centre; the first window also decides what lies before, the last what lies
         after. These parts tile the clip, so segments made of them neither overlap nor leave gaps.
         """
-        centre = self.span.start_seconds + window * self.stride_seconds + self.window_seconds / 2
-        start = self.span.start_seconds if window == 0 else centre - self.stride_seconds / 2
-        last = window == self.num_windows - 1
-        stop = self.span.stop_seconds if last else centre + self.stride_seconds / 2
-        return Span(start, max(start, stop))
+        first, last = window == 0, window == self.num_windows - 1
+        start = self.span.start_seconds if first else self.centre_seconds(window - 0.5)
+        return Span(start, self.span.stop_seconds if last else self.centre_seconds(window + 0.5))
+
+    def windows_every(self, stride_windows: int) -> WindowSelection:
+        """Windows 0, n, 2n, ... and the last one.
+
+        Raises:
+            ValueError: when ``stride_windows`` is below 1.
+        """
+        if stride_windows < 1:
+            raise ValueError(f"stride_windows must be at least 1, got {stride_windows}")
+        last = self.num_windows - 1
+        return WindowSelection(self, (*range(0, last, stride_windows), last))
 
     def frame_times(self, frames_per_hop: int) -> NDArray[np.float64]:
         """Times at which frames are taken: ``(num_hops, frames_per_hop)`` float64, in seconds.
@@ -102,6 +116,46 @@ class Schedule:
         return mask
 
 
+@dataclass(frozen=True)
+class WindowSelection:
+    """The windows of a schedule that an answer keeps; its first axis is called W, its positions 0 .. W - 1."""
+
+    schedule: Schedule
+    indexes: tuple[int, ...]
+    """The schedule's window at each position: strictly rising, at least one."""
+
+    def __len__(self) -> int:
+        return len(self.indexes)
+
+    def window_span(self, position: int) -> Span:
+        """The interval that the window at ``position`` sees."""
+        return self.schedule.window_span(self.indexes[position])
+
+    def decided_span(self, position: int) -> Span:
+        """The part of the timeline that the window at ``position`` decides: see :attr:`edges_seconds`."""
+        return Span(self._edge_seconds(position), self._edge_seconds(position + 1))
+
+    @property
+    def centres_seconds(self) -> NDArray[np.float64]:
+        """Times of the windows' centres: ``(W,)`` float64, strictly rising."""
+        return np.array([self.schedule.centre_seconds(window) for window in self.indexes], dtype=np.float64)
+
+    @property
+    def edges_seconds(self) -> NDArray[np.float64]:
+        """Where one window's decision ends and the next one's begins: ``(W + 1,)`` float64, rising.
+
+        The first is the clip's start, the last its stop; between them the middles between neighbouring centres.
+        """
+        return np.array([self._edge_seconds(position) for position in range(len(self) + 1)], dtype=np.float64)
+
+    def _edge_seconds(self, position: int) -> float:
+        if position == 0:
+            return self.schedule.span.start_seconds
+        if position == len(self):
+            return self.schedule.span.stop_seconds
+        return self.schedule.centre_seconds((self.indexes[position - 1] + self.indexes[position]) / 2)
+
+
 def build_schedule(span: Span, config: WindowConfig) -> Schedule:
     """Lay hops and windows over ``span``.
 
@@ -109,5 +163,11 @@ def build_schedule(span: Span, config: WindowConfig) -> Schedule:
         span: the clip's interval on its own timeline.
         config: stride and window length.
     """
-    num_hops = max(1, math.floor(span.duration_seconds / config.stride_seconds + 0.5))
-    return Schedule(span=span, stride_seconds=config.stride_seconds, window_hops=config.hops, num_hops=num_hops)
+    stride = config.stride_seconds
+    num_hops = max(1, math.ceil(span.duration_seconds / stride - 0.5))
+    # The division rounds; what counts is the comparison that `hop_mask` makes, so that no hop is without any modality.
+    while span.start_seconds + (num_hops + 0.5) * stride < span.stop_seconds:
+        num_hops += 1
+    while num_hops > 1 and span.start_seconds + (num_hops - 0.5) * stride >= span.stop_seconds:
+        num_hops -= 1
+    return Schedule(span=span, stride_seconds=stride, window_hops=config.hops, num_hops=num_hops)

@@ -61,7 +61,8 @@ def describe_faults(model: type[BaseModel], error: ValidationError) -> str:
         else:
             value = repr(fault["input"])
             shown = value if len(value) <= 60 else value[:57] + "..."
-            sentences.append(f"'{location}' is {shown}: {fault['msg'].lower()}" if location else fault["msg"])
+            message = fault["msg"].removeprefix("Value error, ")
+            sentences.append(f"'{location}' is {shown}: {message.lower()}" if location else message)
     return "; ".join(sentences)
 
 

@@ -1,0 +1,194 @@
+"""A request's options: parsed from JSON, validated, and resolved against the model that answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import Field, model_validator
+
+from handler.errors import InvalidOptions
+from handler.limits import Limits
+from handler.strict_json import JsonError, parse_json
+from models.config import ModelConfig, WindowConfig
+from models.settings import Settings, SettingsError
+
+Extra = Literal["windows", "embedding", "timing"]
+AnswerFormat = Literal["json", "vtt", "srt"]
+
+REMEDY = 'Send options as one JSON object, for example {"top_k": 3, "format": "vtt"}.'
+_STRIDE_TOLERANCE = 1e-9
+_LABELS_SHOWN = 20
+_FAULTS_SHOWN_CHARACTERS = 1_000
+
+_T = TypeVar("_T")
+_Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+_Labels = tuple[Annotated[str, Field(strict=True)], ...]
+
+
+class RequestOptions(Settings):
+    """What a request may choose; None means the model's own choice (:class:`models.config.DecisionConfig`)."""
+
+    top_k: Annotated[int, Field(strict=True, ge=1, le=1000)] | None = None
+    """How many activities of the whole clip are listed."""
+    threshold: Annotated[_Number, Field(ge=0.0, le=1.0)] | None = None
+    """Smoothed score from which a window belongs to a segment."""
+    stride_seconds: Annotated[_Number, Field(gt=0.0)] | None = None
+    """Time between two windows of the answer: a whole multiple of the model's stride, at most a window's length."""
+    smoothing_windows: Annotated[int, Field(strict=True, ge=1, le=101)] | None = None
+    """Windows of the answer that one smoothed score is the mean of."""
+    lookahead_windows: Annotated[int, Field(strict=True, ge=0, le=100)] | None = None
+    """How many of these lie ahead; 0 is causal."""
+    min_segment_seconds: Annotated[_Number, Field(ge=0.0, le=3600.0)] | None = None
+    """Shorter segments are dropped."""
+    include_labels: _Labels | None = None
+    """Only these labels may be answered."""
+    exclude_labels: _Labels | None = None
+    """These labels are not answered."""
+    extras: tuple[Extra, ...] = ()
+    """Further parts of the JSON answer."""
+    format: AnswerFormat = "json"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        smoothing, lookahead = self.smoothing_windows, self.lookahead_windows
+        if smoothing is not None and lookahead is not None and lookahead >= smoothing:
+            raise ValueError(f"lookahead_windows {lookahead} must be below smoothing_windows {smoothing}")
+        if self.extras and self.format != "json":
+            raise ValueError(f"extras {', '.join(self.extras)} need format json, got {self.format}")
+        return self
+
+
+@dataclass(frozen=True)
+class ResolvedOptions:
+    """A request's options with the model's choices filled in."""
+
+    top_k: int
+    threshold: float
+    stride_windows: int
+    """Every how many of the schedule's windows one is kept, at least 1."""
+    smoothing_windows: int
+    lookahead_windows: int
+    min_segment_seconds: float
+    allowed: tuple[bool, ...]
+    """For each of the model's labels whether it may be answered; at least one True."""
+    extras: frozenset[Extra]
+    format: AnswerFormat
+
+
+def parse_options(raw: str | bytes | Mapping[str, Any] | None, limits: Limits) -> RequestOptions:
+    """Read the options part.
+
+    Args:
+        raw: one JSON object as text or parsed; None and blank text mean no options.
+        limits: ``max_options_bytes`` holds for the object as JSON.
+
+    Raises:
+        InvalidOptions: an unknown option (the message names the known ones), a value of the wrong kind or out of
+            range, or no JSON object at all.
+    """
+    if raw is None:
+        return RequestOptions()
+    try:
+        text = json.dumps(raw, allow_nan=False) if isinstance(raw, Mapping) else raw
+    except (ValueError, TypeError, RecursionError) as exc:
+        raise InvalidOptions("options: not a plain JSON object", remedy=REMEDY) from exc
+    if len(text) > limits.max_options_bytes:
+        raise InvalidOptions(
+            f"options: {len(text)} bytes, at most {limits.max_options_bytes} are allowed", remedy=REMEDY
+        )
+    if not text.strip():
+        return RequestOptions()
+    return _read(text)
+
+
+def resolve_options(options: RequestOptions, config: ModelConfig) -> ResolvedOptions:
+    """Fill in the model's choices and check what only the model knows: labels and strides.
+
+    Raises:
+        InvalidOptions: an unknown label, no label left, a stride the model does not have, a lookahead that does not
+            fit the smoothing.
+    """
+    decision = config.decision
+    smoothing, lookahead = _resolve_smoothing(options, config)
+    return ResolvedOptions(
+        top_k=_given(options.top_k, decision.top_k),
+        threshold=_given(options.threshold, decision.threshold),
+        stride_windows=_stride_windows(options.stride_seconds, config.windows),
+        smoothing_windows=smoothing,
+        lookahead_windows=lookahead,
+        min_segment_seconds=_given(options.min_segment_seconds, decision.min_segment_seconds),
+        allowed=_allowed_labels(options, config.labels),
+        extras=frozenset(options.extras),
+        format=options.format,
+    )
+
+
+def _read(text: str | bytes) -> RequestOptions:
+    try:
+        values = parse_json(text)
+        if not isinstance(values, dict):
+            raise InvalidOptions(f"options: expected a JSON object, got {type(values).__name__}", remedy=REMEDY)
+        return RequestOptions.read(values, source="options")
+    except JsonError as exc:
+        raise InvalidOptions(f"options: {exc}", remedy=REMEDY) from exc
+    except SettingsError as exc:
+        raise InvalidOptions(str(exc)[:_FAULTS_SHOWN_CHARACTERS], remedy=REMEDY) from exc
+    except RecursionError as exc:  # deep enough to parse and too deep to show
+        raise InvalidOptions("options: nested too deeply", remedy=REMEDY) from exc
+
+
+def _given(chosen: _T | None, default: _T) -> _T:
+    return default if chosen is None else chosen
+
+
+def _resolve_smoothing(options: RequestOptions, config: ModelConfig) -> tuple[int, int]:
+    smoothing = _given(options.smoothing_windows, config.decision.smoothing_windows)
+    lookahead = _given(options.lookahead_windows, config.decision.lookahead_windows)
+    if lookahead < smoothing:
+        return smoothing, lookahead
+    if options.lookahead_windows is None:
+        return smoothing, (smoothing - 1) // 2  # the model's lookahead does not fit: centred
+    raise InvalidOptions(
+        f"options: lookahead_windows {lookahead} must be below the model's smoothing_windows {smoothing}",
+        remedy=f"Send at most {smoothing - 1}, or more smoothing_windows with it.",
+    )
+
+
+def _stride_windows(stride_seconds: float | None, windows: WindowConfig) -> int:
+    if stride_seconds is None:
+        return 1
+    ratio = stride_seconds / windows.stride_seconds
+    stride_windows = round(min(ratio, windows.hops + 1))
+    if 1 <= stride_windows <= windows.hops and abs(ratio - stride_windows) <= _STRIDE_TOLERANCE:
+        return stride_windows
+    raise InvalidOptions(
+        f"options: stride_seconds {stride_seconds:g} must be a whole multiple of {windows.stride_seconds:g}, "
+        f"at most {windows.window_seconds:g}",
+        remedy=f"Leave it out, or send {windows.stride_seconds:g} times 1 to {windows.hops}.",
+    )
+
+
+def _allowed_labels(options: RequestOptions, labels: Sequence[str]) -> tuple[bool, ...]:
+    include = labels if options.include_labels is None else options.include_labels
+    exclude = options.exclude_labels or ()
+    unknown = [label for label in (*include, *exclude) if label not in labels]
+    if unknown:
+        raise InvalidOptions(
+            f"options: unknown label {unknown[0][:60]!r} (known labels: {_shown(labels)})",
+            remedy="Use the labels as they are written there.",
+        )
+    allowed = tuple(label in include and label not in exclude for label in labels)
+    if not any(allowed):
+        raise InvalidOptions(
+            f"options: include_labels and exclude_labels leave no label (known labels: {_shown(labels)})",
+            remedy="Include at least one label that is not excluded.",
+        )
+    return allowed
+
+
+def _shown(labels: Sequence[str]) -> str:
+    more = len(labels) - _LABELS_SHOWN
+    return ", ".join(labels[:_LABELS_SHOWN]) + (f" and {more} more" if more > 0 else "")

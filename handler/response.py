@@ -1,0 +1,204 @@
+"""Response: a prediction or an error becomes the bytes, the status and the content type that a client gets.
+
+The same prediction gives the same bytes: keys stand in one order, scores and seconds are rounded to six decimals, and
+nothing of the moment (cost, time) is in the body unless the request asked for it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handler.clip import ModalityStatus
+from handler.errors import ActivityError
+from handler.options import AnswerFormat
+from handler.segments import Activity, Segment
+from handler.windows import Schedule, WindowSelection
+from models.config import MODALITIES, Modality
+
+CONTENT_TYPES: dict[AnswerFormat, str] = {
+    "json": "application/json",
+    "vtt": "text/vtt; charset=utf-8",
+    "srt": "application/x-subrip; charset=utf-8",
+}
+_DECIMALS = 6
+
+
+@dataclass(frozen=True)
+class WindowScores:
+    """The extra ``windows``: every window's scores before and after smoothing."""
+
+    windows: WindowSelection
+    labels: tuple[str, ...]
+    """K labels."""
+    scores: NDArray[np.float64]
+    """``(W, K)`` in [0, 1], as the model gives them."""
+    smoothed: NDArray[np.float64]
+    """``(W, K)`` in [0, 1]."""
+
+    def __post_init__(self) -> None:
+        expected = (len(self.windows), len(self.labels))
+        if self.scores.shape != expected or self.smoothed.shape != expected:
+            raise ValueError(f"scores must be {expected}, got {self.scores.shape} and {self.smoothed.shape}")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One request's answer, before it is put into a format."""
+
+    model_name: str
+    model_version: str
+    schedule: Schedule
+    modalities: Mapping[Modality, ModalityStatus]
+    activities: tuple[Activity, ...]
+    """Best first."""
+    segments: tuple[Segment, ...]
+    """In the order of their starts."""
+    windows: WindowScores | None = None
+    embedding: NDArray[np.floating] | None = None
+    """``(D,)`` float, the clip's embedding."""
+    timing: Mapping[str, float] | None = None
+    """Seconds by stage."""
+
+
+@dataclass(frozen=True)
+class Response:
+    """What a client gets."""
+
+    status: int
+    """HTTP status."""
+    phrase: str
+    """HTTP reason phrase."""
+    content_type: str
+    body: bytes
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def render_prediction(prediction: Prediction, answer_format: AnswerFormat) -> Response:
+    """Put a prediction into the format that the request asked for.
+
+    ``vtt`` is WebVTT (W3C), ``srt`` is SubRip: a cue for each segment with its label and score. Neither has times
+    before zero, so a segment is cut there, and one that ends there has no cue.
+
+    Raises:
+        ValueError: a score is not finite, which JSON cannot say.
+    """
+    if answer_format == "json":
+        body = _encode(_prediction_values(prediction))
+    elif answer_format == "vtt":
+        body = _render_vtt(prediction.segments).encode("utf-8", "replace")
+    else:
+        body = _render_srt(prediction.segments).encode("utf-8", "replace")
+    return Response(200, "OK", CONTENT_TYPES[answer_format], body)
+
+
+def render_error(error: ActivityError) -> Response:
+    """Put an error into JSON, whichever format was asked for; the status also stands in the body, as gRPC has none."""
+    return Response(error.status, error.phrase, CONTENT_TYPES["json"], _encode(error.body))
+
+
+def _encode(values: Mapping[str, Any]) -> bytes:
+    text = json.dumps(values, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    # Half a surrogate pair, which an error may quote from a request, has no UTF-8; its JSON escape is \udxxx too.
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _prediction_values(prediction: Prediction) -> dict[str, Any]:
+    """The JSON answer, keys in their documented order."""
+    span = prediction.schedule.span
+    values: dict[str, Any] = {
+        "status": 200,
+        "model": {"name": prediction.model_name, "version": prediction.model_version},
+        "start_seconds": _rounded(span.start_seconds),
+        "duration_seconds": _rounded(span.duration_seconds),
+        "modalities": {
+            name: _status_values(prediction.modalities[name]) for name in MODALITIES if name in prediction.modalities
+        },
+        "activities": [{"label": item.label, "score": _rounded(item.score)} for item in prediction.activities],
+        "segments": [
+            {
+                "start_seconds": _rounded(segment.start_seconds),
+                "stop_seconds": _rounded(segment.stop_seconds),
+                "label": segment.label,
+                "score": _rounded(segment.score),
+            }
+            for segment in prediction.segments
+        ],
+    }
+    if prediction.windows is not None:
+        values["windows"] = _window_values(prediction.windows)
+    if prediction.embedding is not None:
+        values["embedding"] = [_rounded(value) for value in prediction.embedding.tolist()]
+    if prediction.timing is not None:
+        values["timing"] = {stage: _rounded(seconds) for stage, seconds in prediction.timing.items()}
+    return values
+
+
+def _status_values(status: ModalityStatus) -> dict[str, Any]:
+    values = {"used": status.used, "code": status.code, "reason": status.reason}
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _window_values(extra: WindowScores) -> list[dict[str, Any]]:
+    values = []
+    for position in range(len(extra.windows)):
+        span = extra.windows.window_span(position)
+        values.append(
+            {
+                "start_seconds": _rounded(span.start_seconds),
+                "stop_seconds": _rounded(span.stop_seconds),
+                "scores": _labelled(extra.labels, extra.scores[position]),
+                "smoothed": _labelled(extra.labels, extra.smoothed[position]),
+            }
+        )
+    return values
+
+
+def _labelled(labels: Sequence[str], scores: NDArray[np.float64]) -> dict[str, float]:
+    return dict(zip(labels, map(_rounded, scores.tolist()), strict=True))
+
+
+def _rounded(value: float) -> float:
+    return round(float(value), _DECIMALS) + 0.0  # minus zero becomes zero
+
+
+def _render_vtt(segments: Sequence[Segment]) -> str:
+    cues = [f"{start} --> {stop}\n{_escaped(text)}\n" for start, stop, text in _cues(segments, ".")]
+    return "\n".join(["WEBVTT\n", *cues])
+
+
+def _render_srt(segments: Sequence[Segment]) -> str:
+    cues = [f"{number}\n{start} --> {stop}\n{text}\n" for number, (start, stop, text) in _numbered(segments)]
+    return "\n".join(cues) or "\n"  # SubRip has no header; one empty line keeps the body from being no body at all
+
+
+def _numbered(segments: Sequence[Segment]) -> list[tuple[int, tuple[str, str, str]]]:
+    return list(enumerate(_cues(segments, ","), start=1))
+
+
+def _cues(segments: Sequence[Segment], point: str) -> list[tuple[str, str, str]]:
+    """Start, stop and text of each cue; a cue lasts a millisecond at least, which WebVTT demands."""
+    cues = []
+    for segment in segments:
+        start = max(0, round(segment.start_seconds * 1000))
+        stop = max(round(segment.stop_seconds * 1000), start + 1)
+        if segment.stop_seconds > 0:
+            label = " ".join(segment.label.split())  # an empty line would end the cue
+            cues.append((_timestamp(start, point), _timestamp(stop, point), f"{label} ({segment.score:.0%})"))
+    return cues
+
+
+def _timestamp(milliseconds: int, point: str) -> str:
+    seconds, millis = divmod(milliseconds, 1000)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02d}:{minutes:02d}:{seconds:02d}{point}{millis:03d}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,0 +1,240 @@
+"""Segments: from the smoothed scores of a request's windows to labelled spans of its timeline."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handler.windows import WindowSelection
+
+Task = Literal["single_label", "multi_label"]
+
+_NO_LABEL = -1
+_DURATION_TOLERANCE_SECONDS = 1e-9
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A labelled span of the answer, ``[start_seconds, stop_seconds)``."""
+
+    start_seconds: float
+    stop_seconds: float
+    label: str
+    score: float
+    """Mean smoothed score of the label over the segment's windows, in [0, 1]."""
+
+    def __post_init__(self) -> None:
+        if not all(map(math.isfinite, (self.start_seconds, self.stop_seconds, self.score))):
+            raise ValueError(f"a segment must be finite, got {self}")
+        if self.stop_seconds < self.start_seconds:
+            raise ValueError(f"a segment must not stop before it starts, got {self}")
+
+
+@dataclass(frozen=True)
+class Activity:
+    """One label's score for the whole clip."""
+
+    label: str
+    score: float
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.score):
+            raise ValueError(f"a score must be finite, got {self}")
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Neighbouring windows ``first .. stop - 1`` of one label."""
+
+    first: int
+    stop: int
+    label: int
+
+
+def rank_activities(
+    scores: NDArray[np.float64],
+    windows: WindowSelection,
+    labels: Sequence[str],
+    *,
+    task: Task,
+    top_k: int,
+    allowed: Sequence[bool],
+) -> tuple[Activity, ...]:
+    """The clip's activities, best first; of equal scores the model's earlier label first.
+
+    With ``single_label`` a label's score is its mean over the clip's time, so the scores of all labels sum to 1; with
+    ``multi_label``, where labels do not compete for time, its highest score.
+
+    Args:
+        scores: ``(W, K)`` float64, smoothed.
+        windows: the W windows.
+        labels: the K labels.
+        task: how the scores are normalised.
+        top_k: at most so many are given.
+        allowed: K flags; others are left out.
+    """
+    if task == "multi_label":
+        clip_scores = scores.max(axis=0)
+    else:
+        seconds = np.diff(windows.edges_seconds)
+        weights = seconds if seconds.sum() > 0 else np.ones(len(windows))  # a clip of one image has no length
+        clip_scores = np.average(scores, axis=0, weights=weights)
+    order = [index for index in np.argsort(-clip_scores, kind="stable") if allowed[index]]
+    return tuple(Activity(labels[index], float(clip_scores[index])) for index in order[:top_k])
+
+
+def build_segments(
+    scores: NDArray[np.float64],
+    windows: WindowSelection,
+    labels: Sequence[str],
+    *,
+    task: Task,
+    threshold: float,
+    min_segment_seconds: float,
+    allowed: Sequence[bool],
+) -> tuple[Segment, ...]:
+    """Segments of one request, by start, then stop, then the order of the labels.
+
+    With ``single_label`` a window has the best allowed label, if that reaches ``threshold``; with ``multi_label`` it
+    has each allowed label that does. A run of windows with one label is a segment: the spans that its windows decide.
+    A run shorter than ``min_segment_seconds`` is none, except that a clip shorter than that keeps its longest run.
+    What a dropped run leaves goes to the segments beside it (:func:`_fill_dropped`); between two segments that touch,
+    the edge is refined (:func:`_refine_edges`).
+
+    Args:
+        scores: ``(W, K)`` float64, smoothed.
+        windows: the W windows; their decided spans tile the clip.
+        labels: the K labels.
+        task: how the scores are normalised.
+        threshold: smallest smoothed score of a segment's window, in [0, 1].
+        min_segment_seconds: smallest length of a segment.
+        allowed: K flags; other labels make no segment.
+
+    Raises:
+        ValueError: when the shapes do not agree.
+    """
+    if scores.shape != (len(windows), len(labels)) or len(allowed) != len(labels):
+        raise ValueError(f"scores {scores.shape} must be {len(windows)} windows by {len(labels)} labels")
+    edges = windows.edges_seconds
+    columns = np.flatnonzero(allowed)
+    if task == "multi_label":
+        assignments = [np.where(scores[:, column] >= threshold, column, _NO_LABEL) for column in columns]
+    else:
+        best = columns[np.argmax(scores[:, columns], axis=1)]
+        reached = scores[np.arange(len(best)), best] >= threshold
+        assignments = [np.where(reached, best, _NO_LABEL)]
+    segments: list[tuple[Segment, int]] = []
+    for assigned in assignments:
+        runs = _runs(_without_short_runs(assigned, scores, edges, threshold, min_segment_seconds))
+        starts, stops = edges[[run.first for run in runs]], edges[[run.stop for run in runs]]
+        if task == "single_label":
+            starts, stops = _refine_edges(runs, scores, windows, (starts, stops), min_segment_seconds)
+        for run, start, stop in zip(runs, starts.tolist(), stops.tolist(), strict=True):
+            score = float(scores[run.first : run.stop, run.label].mean())
+            segments.append((Segment(start, stop, labels[run.label], score), run.label))
+    segments.sort(key=lambda entry: (entry[0].start_seconds, entry[0].stop_seconds, entry[1]))
+    return tuple(segment for segment, _ in segments)
+
+
+def _runs(assigned: NDArray[np.int64]) -> list[_Run]:
+    """The runs of equal labels in ``(W,)`` label indexes, without those of no label."""
+    changes = (np.flatnonzero(np.diff(assigned)) + 1).tolist()
+    bounds = zip([0, *changes], [*changes, len(assigned)], strict=True)
+    runs = [_Run(first, stop, int(assigned[first])) for first, stop in bounds]
+    return [run for run in runs if run.label != _NO_LABEL]
+
+
+def _without_short_runs(
+    assigned: NDArray[np.int64],
+    scores: NDArray[np.float64],
+    edges: NDArray[np.float64],
+    threshold: float,
+    min_segment_seconds: float,
+) -> NDArray[np.int64]:
+    """``assigned`` (W,) without the runs that are too short, their windows given to the runs beside them."""
+    runs = _runs(assigned)
+    durations = [float(edges[run.stop] - edges[run.first]) for run in runs]
+    kept = [duration >= min_segment_seconds - _DURATION_TOLERANCE_SECONDS for duration in durations]
+    if runs and edges[-1] - edges[0] < min_segment_seconds:
+        kept[durations.index(max(durations))] = True
+    result = assigned.copy()
+    dropped = np.zeros(len(assigned), dtype=np.int64)
+    for run, keep in zip(runs, kept, strict=True):
+        if not keep:
+            result[run.first : run.stop] = _NO_LABEL
+            dropped[run.first : run.stop] = 1
+    for gap in _runs(dropped - 1):
+        _fill_dropped(result, scores, gap, threshold)
+    return result
+
+
+def _fill_dropped(assigned: NDArray[np.int64], scores: NDArray[np.float64], gap: _Run, threshold: float) -> None:
+    """Give the windows of ``gap``, whose runs were too short, to the kept runs that touch it; changes ``assigned``.
+
+    Between two runs of one label the whole gap is theirs, so they become one. Otherwise each run grows into the gap
+    as far as its own label reaches the threshold and is ahead of the other run's; what neither claims stays without a
+    label.
+    """
+    left = int(assigned[gap.first - 1]) if gap.first > 0 else _NO_LABEL
+    right = int(assigned[gap.stop]) if gap.stop < len(assigned) else _NO_LABEL
+    if left == right:
+        assigned[gap.first : gap.stop] = left
+        return
+    inside = scores[gap.first : gap.stop]
+    none = np.full(len(inside), -np.inf)
+    left_scores = none if left == _NO_LABEL else inside[:, left]
+    right_scores = none if right == _NO_LABEL else inside[:, right]
+    num_left = _leading((left_scores >= threshold) & (left_scores >= right_scores))
+    num_right = _leading(((right_scores >= threshold) & (right_scores > left_scores))[::-1])
+    assigned[gap.first : gap.first + num_left] = left
+    assigned[gap.stop - num_right : gap.stop] = right
+
+
+def _leading(flags: NDArray[np.bool_]) -> int:
+    """How many flags are set before the first that is not."""
+    return int(np.argmin(np.append(flags, False)))
+
+
+def _refine_edges(
+    runs: Sequence[_Run],
+    scores: NDArray[np.float64],
+    windows: WindowSelection,
+    bounds: tuple[NDArray[np.float64], NDArray[np.float64]],
+    min_segment_seconds: float,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Move the edge between two runs that touch to where their labels' smoothed scores cross.
+
+    Decided spans meet half-way between two centres, so an edge made of them is true to half a stride at best. The
+    scores say more: the one label's falls and the other's rises around the change, and on the straight lines between
+    the two centres they cross at one time. An edge stays between its two centres, so order and tiling hold, and no
+    segment becomes shorter than ``min_segment_seconds`` or half a stride by it.
+
+    Args:
+        runs: R runs in the order of time.
+        scores: ``(W, K)`` float64, smoothed.
+        windows: the W windows.
+        bounds: the runs' starts and stops, each ``(R,)`` seconds.
+        min_segment_seconds: smallest length of a segment.
+
+    Returns:
+        The runs' starts and stops, each ``(R,)`` seconds.
+    """
+    starts, stops = bounds[0].copy(), bounds[1].copy()
+    centres = windows.centres_seconds
+    shortest = max(min_segment_seconds, windows.schedule.stride_seconds / 2)  # ties would leave a window no time
+    for index, (run, after) in enumerate(pairwise(runs)):
+        if run.stop != after.first:
+            continue
+        lead = scores[run.stop - 1 : run.stop + 1, run.label] - scores[run.stop - 1 : run.stop + 1, after.label]
+        way = float(lead[0] / (lead[0] - lead[1])) if lead[0] > lead[1] else 0.5
+        crossing = centres[run.stop - 1] + way * (centres[run.stop] - centres[run.stop - 1])
+        earliest = min(stops[index], starts[index] + shortest)
+        latest = max(starts[index + 1], stops[index + 1] - shortest)
+        starts[index + 1] = stops[index] = min(max(crossing, earliest), latest)
+    return starts, stops

@@ -1,0 +1,50 @@
+"""JSON from strangers: what the standard parser lets through, and should not, is an error here."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+
+class JsonError(ValueError):
+    """Not JSON, or JSON that two readers could understand differently; the message says what and where."""
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Parse one JSON value (RFC 8259).
+
+    Args:
+        text: the value; bytes are UTF-8, with or without BOM.
+
+    Raises:
+        JsonError: for what does not parse, NaN and infinities, a key that stands twice in one object, integers of
+            thousands of digits and nesting too deep for the parser.
+    """
+    if isinstance(text, bytes):
+        try:
+            text = text.decode("utf-8-sig")
+        except UnicodeDecodeError as exc:
+            raise JsonError(f"not UTF-8 at byte {exc.start}") from exc
+    try:
+        return json.loads(text, object_pairs_hook=_object, parse_constant=_reject_constant)
+    except json.JSONDecodeError as exc:
+        raise JsonError(f"{exc.msg} at line {exc.lineno}, column {exc.colno}") from exc
+    except RecursionError as exc:
+        raise JsonError("nested too deeply") from exc
+    except JsonError:
+        raise
+    except ValueError as exc:  # Python refuses to convert integers of more than 4300 digits
+        raise JsonError("a number has too many digits") from exc
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in values:
+            raise JsonError(f"the key {key[:60]!r} stands twice in one object")
+        values[key] = value
+    return values
+
+
+def _reject_constant(name: str) -> NoReturn:
+    raise JsonError(f"{name} is no JSON number")
