@@ -8,7 +8,7 @@ MS-TCN (Farha and Gall, CVPR 2019), on which published numbers rest; all are giv
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol
@@ -107,16 +107,26 @@ def match_segments(predicted: Spans, truth: Spans, min_iou: float) -> MatchCount
     return MatchCounts(found, len(predicted) - found, len(truth) - found)
 
 
-def segmental_f1(clips: Iterable[tuple[Spans, Spans]], min_iou: float) -> float:
-    """Segmental F1@IoU in 0..1 over pairs of (predicted, true) segments; counts are added up before the F1 is taken."""
-    return sum((match_segments(predicted, truth, min_iou) for predicted, truth in clips), MatchCounts()).f1
+def segmental_f1(predicted: Sequence[Spans], truth: Sequence[Spans], min_iou: float) -> float:
+    """Segmental F1@IoU over clips, in 0..1; the counts of all clips are added up before the F1 is taken.
+
+    Args:
+        predicted: the predicted segments, clip by clip.
+        truth: the true segments of the same clips.
+        min_iou: in (0, 1].
+
+    Raises:
+        ValueError: when the numbers of clips differ or ``min_iou`` is out of range.
+    """
+    counts = [match_segments(*clip, min_iou) for clip in zip(predicted, truth, strict=True)]
+    return sum(counts, MatchCounts()).f1
 
 
-def edit_score(predicted: Spans, truth: Spans) -> float:
+def clip_edit_score(predicted: Spans, truth: Spans) -> float:
     """One clip's edit score in 0..1: whether the right activities come in the right order, whatever their times.
 
     One minus the Levenshtein distance between the two sequences of labels, divided by the longer one's length; 1 when
-    both are empty. The score of many clips is the mean of theirs.
+    both are empty.
     """
     longer = max(len(predicted), len(truth))
     if not longer:
@@ -125,13 +135,25 @@ def edit_score(predicted: Spans, truth: Spans) -> float:
     return 1.0 - distance / longer
 
 
-def mean_edit_score(clips: Iterable[tuple[Spans, Spans]]) -> float | None:
-    """Mean :func:`edit_score` over pairs of (predicted, true) segments, in 0..1; None without a clip."""
-    scores = [edit_score(predicted, truth) for predicted, truth in clips]
-    return float(np.mean(scores)) if scores else None
+def edit_score(predicted: Sequence[Spans], truth: Sequence[Spans]) -> float:
+    """Mean :func:`clip_edit_score` in 0..1.
+
+    Args:
+        predicted: the predicted segments, clip by clip.
+        truth: the true segments of the same clips.
+
+    Raises:
+        ValueError: when the numbers of clips differ, or there is none.
+    """
+    scores = [clip_edit_score(*clip) for clip in zip(predicted, truth, strict=True)]
+    if not scores:
+        raise ValueError("an edit score needs at least one clip")
+    return float(np.mean(scores))
 
 
-def boundary_errors(predicted: Spans, truth: Spans, *, cap_seconds: float = DEFAULT_CAP_SECONDS) -> NDArray[np.float64]:
+def clip_boundary_errors(
+    predicted: Spans, truth: Spans, *, cap_seconds: float = DEFAULT_CAP_SECONDS
+) -> NDArray[np.float64]:
     """For each true inner boundary of one clip, how far the nearest predicted inner boundary is.
 
     Inner boundaries are the starts of all segments but the earliest and the stops of all but the latest; where one
@@ -152,18 +174,27 @@ def boundary_errors(predicted: Spans, truth: Spans, *, cap_seconds: float = DEFA
     return np.asarray(np.minimum(distances, cap_seconds), dtype=np.float64)
 
 
-def mean_boundary_error(
-    clips: Iterable[tuple[Spans, Spans]], *, cap_seconds: float = DEFAULT_CAP_SECONDS
+def boundary_error_seconds(
+    predicted: Sequence[Spans], truth: Sequence[Spans], *, cap_seconds: float = DEFAULT_CAP_SECONDS
 ) -> float | None:
-    """Mean of :func:`boundary_errors` over all boundaries of all clips, in seconds; None without a true boundary."""
-    errors = [boundary_errors(predicted, truth, cap_seconds=cap_seconds) for predicted, truth in clips]
-    every = np.concatenate(errors) if errors else np.empty(0)
-    return float(every.mean()) if len(every) else None
+    """Mean of :func:`clip_boundary_errors` over all true inner boundaries of all clips; None when there is none.
+
+    Args:
+        predicted: the predicted segments, clip by clip.
+        truth: the true segments of the same clips.
+        cap_seconds: an error counts at most this.
+
+    Raises:
+        ValueError: when the numbers of clips differ.
+    """
+    clips = zip(predicted, truth, strict=True)
+    errors = [error for clip in clips for error in clip_boundary_errors(*clip, cap_seconds=cap_seconds)]
+    return float(np.mean(errors)) if errors else None
 
 
 def expected_calibration_error(
     confidences: NDArray[np.floating], correct: NDArray[np.bool_], *, num_bins: int = CALIBRATION_BINS
-) -> float | None:
+) -> float:
     """How far confidence and accuracy are apart: Guo et al., "On Calibration of Modern Neural Networks" (ICML 2017).
 
     Predictions are sorted into bins ``((m - 1) / M, m / M]``; the error is the mean over the bins, weighted by their
@@ -175,15 +206,15 @@ def expected_calibration_error(
         num_bins: M.
 
     Returns:
-        The error in 0..1; None for no prediction.
+        The error in 0..1.
 
     Raises:
-        ValueError: when the shapes differ or a confidence is out of range.
+        ValueError: when the shapes differ, nothing is given or a confidence is out of range.
     """
     if confidences.shape != correct.shape:
         raise ValueError(f"confidences {confidences.shape} and correct {correct.shape} must have one shape")
     if not len(confidences):
-        return None
+        raise ValueError("a calibration error needs at least one prediction")
     if not ((confidences >= 0) & (confidences <= 1)).all():
         raise ValueError("confidences must be in [0, 1]")
     upper_edges = np.arange(1, num_bins + 1) / num_bins
