@@ -1,0 +1,228 @@
+"""A media file opened from untrusted bytes: its streams and their spans, before any decoding.
+
+FFmpeg can be made to read local files, open sockets and take gigabytes by a few bytes of input, so a file is opened
+from memory only, with no protocol, with the containers of an allow-list, and with a cap on a single allocation. One
+pass over the packets then gives the exact span of picture and sound on the clip's timeline; decoding comes later
+(:mod:`handler.video`, :mod:`handler.audio`) and feeds on the packets kept here.
+
+Durations that a header declares are not believed in either direction (often they are estimates): what counts against
+the limit is the time from the earliest packet to the end of the latest, and then what decoding gives.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import io
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import av
+import av.logging
+from av.container import InputContainer
+from av.stream import Disposition
+
+from handler.errors import LimitExceeded, UndecodableMedia, UnsupportedMedia
+from handler.limits import Limits
+from handler.packets import REMEDY, Packets, check_duration, demux, index_audio, index_video
+from handler.windows import Span
+
+CONTAINERS = (
+    *("mov", "mp4", "m4a", "3gp", "3g2", "matroska", "webm", "avi", "mpegts", "mpeg", "flv", "asf", "gif"),
+    *("ogg", "wav", "w64", "aiff", "au", "caf", "flac", "mp3", "aac", "amr"),
+)
+"""FFmpeg demuxers that a file may be opened with: none of them opens another file or a socket."""
+
+VIDEO_CODECS = frozenset(
+    (
+        *("h264", "hevc", "av1", "libdav1d", "vp8", "vp9", "libvpx", "libvpx-vp9", "theora"),
+        *("mpeg4", "mpeg1video", "mpeg2video", "h263", "flv", "msmpeg4", "msmpeg4v1", "msmpeg4v2"),
+        *("wmv1", "wmv2", "wmv3", "vc1", "mjpeg", "prores", "dnxhd", "ffv1", "huffyuv", "ffvhuff", "rawvideo", "gif"),
+    )
+)
+"""FFmpeg decoders that a picture may be decoded with."""
+
+AUDIO_CODECS = frozenset(
+    (
+        *("aac", "aac_latm", "mp3", "mp3float", "mp2", "mp2float", "mp1", "mp1float", "opus", "libopus", "vorbis"),
+        *("flac", "alac", "ac3", "eac3", "amrnb", "amrwb", "libopencore_amrnb", "libopencore_amrwb"),
+        *("wmav1", "wmav2", "wmapro", "adpcm_ms", "adpcm_ima_wav", "adpcm_ima_qt", "pcm_alaw", "pcm_mulaw"),
+        *("pcm_u8", "pcm_s8", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_s32be"),
+        *("pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_f64be"),
+    )
+)
+"""FFmpeg decoders that sound may be decoded with."""
+
+MAX_ALLOCATION_BYTES = 64 * 1024 * 1024
+"""The most that FFmpeg may ask for in one piece: a frame of 2 megapixels takes a quarter of it at most."""
+
+_NO_PICTURE = Disposition.attached_pic | Disposition.timed_thumbnails
+
+
+def _cap_allocations(num_bytes: int) -> None:
+    """Limit one allocation of FFmpeg, in the copy of libavutil that PyAV has loaded into this process."""
+    with suppress(OSError, AttributeError):  # no /proc, or a static build: nothing to cap through
+        maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
+        for path in sorted({line.split(maxsplit=5)[5] for line in maps.splitlines() if "/libavutil" in line}):
+            ctypes.CDLL(path).av_max_alloc(ctypes.c_size_t(num_bytes))
+
+
+av.logging.set_level(None)  # FFmpeg's log callback wants the GIL in the midst of decoding: contention, deadlocks
+_cap_allocations(MAX_ALLOCATION_BYTES)
+
+
+@dataclass(frozen=True, eq=False)
+class VideoStream:
+    """A picture stream."""
+
+    codec: str
+    """FFmpeg's name of the decoder."""
+    width: int
+    """Pixels, as declared and before rotation; 0 when the file does not say."""
+    height: int
+    packets: Packets
+    handle: av.VideoStream = field(repr=False)
+
+    @property
+    def span(self) -> Span:
+        """From the first frame to the end of the last, in seconds on the clip's timeline."""
+        return self.packets.span
+
+
+@dataclass(frozen=True, eq=False)
+class AudioStream:
+    """A sound stream."""
+
+    codec: str
+    """FFmpeg's name of the decoder."""
+    sample_rate: int
+    """Hz, as declared; 0 when the file does not say."""
+    channels: int
+    packets: Packets
+    handle: av.AudioStream = field(repr=False)
+
+    @property
+    def span(self) -> Span:
+        """From the first sample to the end of the last, without delay and padding of the encoder, in seconds."""
+        return self.packets.span
+
+
+class Container:
+    """An open file with a picture, a sound or both; a context manager, for one thread at a time.
+
+    Attributes:
+        video: the best picture stream that has packets and is no cover picture, None when there is none.
+        audio: the best sound stream that has packets, None when there is none.
+    """
+
+    def __init__(self, opened: InputContainer, video: VideoStream | None, audio: AudioStream | None) -> None:
+        self._opened = opened
+        self.video = video
+        self.audio = audio
+
+    @property
+    def span(self) -> Span:
+        """From the earliest start to the latest stop of picture and sound, in seconds."""
+        spans = [stream.span for stream in (self.video, self.audio) if stream is not None]
+        return Span(min(span.start_seconds for span in spans), max(span.stop_seconds for span in spans))
+
+    def close(self) -> None:
+        """Free what FFmpeg holds."""
+        self._opened.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_container(data: bytes | bytearray | memoryview, limits: Limits) -> Container:
+    """Open a media file and index its packets.
+
+    Args:
+        data: the whole file.
+        limits: bounds on bytes, streams, packets and seconds; those on pixels, sample rate and channels are held
+            where a stream is decoded, so that a bad picture leaves the sound usable.
+
+    Raises:
+        UnsupportedMedia: a container that is not in :data:`CONTAINERS`.
+        LimitExceeded: too many bytes, streams, packets or seconds, or one allocation too large.
+        UndecodableMedia: no media file, or one without a packet of picture or sound.
+    """
+    if len(data) > limits.max_bytes:
+        raise LimitExceeded(
+            f"the media part has {len(data)} bytes, the limit is {limits.max_bytes}", remedy="Send a smaller file."
+        )
+    opened = _open(data, limits)
+    try:
+        return _index(opened, limits)
+    except BaseException:
+        opened.close()
+        raise
+
+
+def _open(data: bytes | bytearray | memoryview, limits: Limits) -> InputContainer:
+    try:
+        return av.open(
+            io.BytesIO(data),
+            mode="r",
+            metadata_errors="replace",
+            options={"max_pixels": str(limits.max_frame_pixels)},  # for the frames that probing decodes
+            container_options={"protocol_whitelist": "none", "format_whitelist": ",".join(CONTAINERS)},
+        )
+    except MemoryError as exc:
+        raise LimitExceeded(
+            f"the file wants more than {MAX_ALLOCATION_BYTES // 2**20} MiB of memory in one piece", remedy=REMEDY
+        ) from exc
+    except av.error.ArgumentError as exc:
+        raise UnsupportedMedia(
+            f"the container is not one of those allowed: {', '.join(CONTAINERS)}", remedy=REMEDY
+        ) from exc
+    except Exception as exc:
+        raise UndecodableMedia(f"the {len(data)} bytes do not open as a media file", remedy=REMEDY) from exc
+
+
+def _index(opened: InputContainer, limits: Limits) -> Container:
+    num_streams = len(opened.streams)
+    if num_streams > limits.max_streams:
+        raise LimitExceeded(f"the file has {num_streams} streams, the limit is {limits.max_streams}", remedy=REMEDY)
+    picture, sound = _best(opened, "video", VIDEO_CODECS), _best(opened, "audio", AUDIO_CODECS)
+    streams = [stream for stream in (picture, sound) if stream is not None]
+    video: VideoStream | None = None
+    audio: AudioStream | None = None
+    for stream, items in zip(streams, demux(opened, streams, limits), strict=True):
+        if not items:
+            continue
+        if stream is picture:
+            packets = index_video(stream, items)
+            video = VideoStream(_codec(stream), stream.width, stream.height, packets, stream)
+        else:
+            packets = index_audio(stream, items)
+            audio = AudioStream(_codec(stream), stream.sample_rate or 0, stream.channels, packets, stream)
+    if video is None and audio is None:
+        raise UndecodableMedia("the file holds neither picture nor sound", remedy=REMEDY)
+    container = Container(opened, video, audio)
+    check_duration(container.span.duration_seconds, limits)
+    return container
+
+
+def _best(opened: InputContainer, kind: Literal["video", "audio"], codecs: frozenset[str]) -> Any:
+    """The stream that FFmpeg prefers; of several, one whose codec is allowed, and never a cover picture."""
+    streams: list[Any] = [
+        stream for stream in opened.streams if stream.type == kind and not stream.disposition & _NO_PICTURE
+    ]
+    streams = [stream for stream in streams if _codec(stream) in codecs] or streams
+    preferred = opened.streams.best(kind)
+    if preferred is not None and any(stream.index == preferred.index for stream in streams):
+        return preferred
+    return streams[0] if streams else None
+
+
+def _codec(stream: Any) -> str:
+    context = stream.codec_context
+    return "unknown" if context is None else str(context.name)

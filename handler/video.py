@@ -1,0 +1,302 @@
+"""The frames that are shown at given times, decoded no more than they need and scaled once.
+
+Two ways give the same pixels:
+
+- the planned way knows each packet's pts beforehand and feeds the decoder, of each group of pictures in which a frame
+  is wanted, the run from its key frame to the last wanted frame, without the frames that nothing else refers to;
+- the sequential way decodes everything. It is the reference, and takes over wherever a wanted frame does not come out
+  of the planned way, or comes out damaged, or where the timestamps do not tell the frames apart.
+
+In both only wanted frames are converted, by swscale, straight from the decoder's format and size to planar RGB of the
+size asked for, with area averaging; colour space and range are those that the frame declares, as swscale reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import av
+import numpy as np
+from av.codec.context import ThreadType
+from av.video.reformatter import Interpolation, VideoReformatter
+from numpy.typing import NDArray
+
+from handler.container import VIDEO_CODECS, Container, VideoStream
+from handler.errors import ActivityError, LimitExceeded, UndecodableMedia, UnsupportedMedia
+from handler.limits import Limits
+from handler.packets import REMEDY, Packets
+
+_ROUNDING_SECONDS = 1e-6
+"""A frame that starts this little after a wanted time counts as shown: both are rounded floats."""
+
+_NEVER_SKIP = frozenset({"av1", "libdav1d"})
+"""Decoders that give wrong frames when those that nothing refers to are skipped."""
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Packets ``start .. stop - 1`` in decode order: fed in one piece they give the frames wanted of them."""
+
+    start: int
+    stop: int
+
+
+class _Missing(Exception):
+    """The planned way did not give each wanted frame."""
+
+
+class _Frames:
+    """Takes decoded frames, converts those that are wanted and puts each at all its places."""
+
+    def __init__(self, size: int, num_times: int, limits: Limits) -> None:
+        self.images = np.zeros((num_times, 3, size, size), dtype=np.uint8)
+        self.missing: set[int] = set()
+        self._places: dict[int, NDArray[np.intp]] = {}
+        self._size = size
+        self._limits = limits
+        self._reformatter = VideoReformatter()
+
+    def want(self, pts: NDArray[np.int64]) -> None:
+        """Ask for the frame of ``pts[i]`` at place ``i``, for all places."""
+        order = np.argsort(pts, kind="stable")
+        ticks, starts = np.unique(pts[order], return_index=True)
+        self._places = dict(zip(ticks.tolist(), np.split(order, starts[1:]), strict=True))
+        self.missing = set(self._places)
+
+    def wants(self, ticks: int) -> bool:
+        """Whether the frame of this pts was asked for."""
+        return ticks in self._places
+
+    def take(self, frame: av.VideoFrame, ticks: int) -> None:
+        """Look at a decoded frame."""
+        check_pixels(frame.width, frame.height, self._limits)
+        places = self._places.get(ticks)
+        if places is not None:
+            self.images[places] = self._convert(frame)
+            self.missing.discard(ticks)
+
+    def _convert(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
+        size = self._size
+        scaled = self._reformatter.reformat(frame, size, size, "gbrp", interpolation=Interpolation.AREA, threads=1)
+        planes = [np.frombuffer(memoryview(plane), np.uint8).reshape(size, -1)[:, :size] for plane in scaled.planes]
+        return _orient(np.stack([planes[2], planes[0], planes[1]]), frame)
+
+
+def decode_frames(
+    container: Container, times_seconds: NDArray[np.float64], size: int, limits: Limits
+) -> NDArray[np.uint8]:
+    """Decode the frames that are shown at given times.
+
+    The frame shown at a time is the last one that starts no later; before the first frame it is the first, after the
+    last the last.
+
+    Args:
+        container: an open file with a picture.
+        times_seconds: times on the clip's timeline in seconds, float64 of any shape S.
+        size: the frames' height and width in pixels; the whole picture is squashed into this square.
+        limits: bound on the pixels of a frame.
+
+    Returns:
+        ``S + (3, size, size)`` uint8 RGB, upright: rotated and mirrored as the file asks.
+
+    Raises:
+        UnsupportedMedia: there is no picture, or its codec is not in :data:`handler.container.VIDEO_CODECS`.
+        LimitExceeded: a frame with too many pixels, declared or decoded.
+        UndecodableMedia: no frame came out.
+    """
+    stream = _checked_stream(container, limits)
+    times = np.asarray(times_seconds, dtype=np.float64)
+    try:
+        frames = _decode_planned(stream, times.ravel(), size, limits)
+        if frames is None:
+            frames = _decode_sequential(stream, times.ravel(), size, limits)
+    except ActivityError:
+        raise
+    except Exception as exc:
+        raise UndecodableMedia(f"the picture of codec {stream.codec} does not decode", remedy=REMEDY) from exc
+    return frames.reshape(*times.shape, 3, size, size)
+
+
+def check_pixels(width: int, height: int, limits: Limits) -> None:
+    """Hold a frame's size against the limit.
+
+    Raises:
+        LimitExceeded: naming both.
+    """
+    if width * height > limits.max_frame_pixels:
+        raise LimitExceeded(
+            f"a frame has {width} x {height} pixels, the limit is {limits.max_frame_pixels} in all",
+            remedy="Send the clip at a lower resolution, for example 1280 x 720.",
+        )
+
+
+def _checked_stream(container: Container, limits: Limits) -> VideoStream:
+    stream = container.video
+    if stream is None:
+        raise UnsupportedMedia("the file has no picture", remedy=REMEDY)
+    if stream.codec not in VIDEO_CODECS:
+        raise UnsupportedMedia(
+            f"the picture's codec {stream.codec} is not one of those allowed: {', '.join(sorted(VIDEO_CODECS))}",
+            remedy=REMEDY,
+        )
+    check_pixels(stream.width, stream.height, limits)
+    return stream
+
+
+def _decode_planned(
+    stream: VideoStream, times: NDArray[np.float64], size: int, limits: Limits
+) -> NDArray[np.uint8] | None:
+    """Decode what is needed; ``(N, 3, size, size)`` uint8, or None when the plan did not give every frame."""
+    packets = stream.packets
+    if not packets.is_exact:
+        return None
+    wanted = _shown_at(times, np.sort(packets.pts[packets.is_shown]), packets)
+    frames = _Frames(size, len(times), limits)
+    frames.want(wanted)
+    is_wanted = packets.is_shown & np.isin(packets.pts, wanted)
+    try:
+        for run in _plan_runs(packets, is_wanted):
+            _decode_run(stream, run, is_wanted, frames)
+    except (_Missing, av.FFmpegError, ValueError):
+        return None
+    return None if frames.missing else frames.images
+
+
+def _decode_sequential(stream: VideoStream, times: NDArray[np.float64], size: int, limits: Limits) -> NDArray[np.uint8]:
+    """Decode everything; ``(N, 3, size, size)`` uint8.
+
+    The packets' pts tell which frames are wanted; if what comes out says otherwise, what came out counts, and the
+    frames are decoded once more.
+
+    Raises:
+        UndecodableMedia: no frame came out.
+    """
+    packets = stream.packets
+    frames = _Frames(size, len(times), limits)
+    wanted = _shown_at(times, np.unique(packets.pts[packets.is_shown]), packets)
+    for _ in range(2):
+        frames.want(wanted)
+        seen = []
+        for frame, ticks in _decode_all(stream):
+            frames.take(frame, ticks)
+            seen.append(ticks)
+        if not seen:
+            raise UndecodableMedia(
+                f"no frame came out of {len(packets.items)} packets of codec {stream.codec}", remedy=REMEDY
+            )
+        shown = _shown_at(times, np.unique(np.array(seen, dtype=np.int64)), packets)
+        if np.array_equal(shown, wanted):
+            break
+        wanted = shown
+    return frames.images
+
+
+def _shown_at(times: NDArray[np.float64], pts: NDArray[np.int64], packets: Packets) -> NDArray[np.int64]:
+    """The pts, of those given in rising order, of the frame shown at each time."""
+    places = np.searchsorted(packets.seconds(pts), times + _ROUNDING_SECONDS, side="right") - 1
+    return np.asarray(pts[np.maximum(places, 0)])
+
+
+def _plan_runs(packets: Packets, is_wanted: NDArray[np.bool_]) -> Iterator[_Run]:
+    """The packets to feed, in decode order and without overlaps.
+
+    A run begins at the key frame before the wanted frame; one key frame earlier where the wanted frame is shown before
+    its key frame (an open group of pictures: it refers to the group before as well).
+    """
+    keys = np.union1d(np.flatnonzero(packets.is_key), [0])
+    run: _Run | None = None
+    for place in np.flatnonzero(is_wanted):
+        group = int(np.searchsorted(keys, place, side="right")) - 1
+        if packets.pts[place] < packets.pts[keys[group]] and group > 0:
+            group -= 1
+        start, stop = int(keys[group]), int(place) + 1
+        if run is not None and start < run.stop:
+            run = _Run(min(run.start, start), stop)
+            continue
+        if run is not None:
+            yield run
+        run = _Run(start, stop)
+    if run is not None:
+        yield run
+
+
+def _decode_run(stream: VideoStream, run: _Run, is_wanted: NDArray[np.bool_], frames: _Frames) -> None:
+    """Feed one run and drain the decoder.
+
+    Raises:
+        _Missing: the run does not begin with a key frame, whatever the container says, or a wanted frame is damaged.
+    """
+    packets = stream.packets
+    is_optional = ~is_wanted[run.start : run.stop]
+    is_optional[0] = False
+    if stream.codec in _NEVER_SKIP:
+        is_optional[:] = False
+    context = _ready_context(stream)
+    for item, optional in zip(
+        (*packets.items[run.start : run.stop], None), (*is_optional.tolist(), False), strict=True
+    ):
+        context.skip_frame = "NONREF" if optional else "DEFAULT"
+        for frame in context.decode(item):
+            is_start = run.start > 0 and frame.pts == packets.pts[run.start]
+            if (
+                frame.pts is None
+                or (is_start and not frame.key_frame)
+                or (frame.is_corrupt and frames.wants(frame.pts))
+            ):
+                raise _Missing
+            frames.take(frame, frame.pts)
+
+
+def _decode_all(stream: VideoStream) -> Iterator[tuple[av.VideoFrame, int]]:
+    """Every frame that comes out, in the decoder's order, with its pts in ticks; faulty packets are passed over."""
+    context = _ready_context(stream)
+    follow = int(stream.packets.pts[0])
+    for item in (*stream.packets.items, None):
+        with suppress(av.FFmpegError):
+            for frame in context.decode(item):
+                stamp = frame.pts if frame.pts is not None else frame.dts
+                ticks = follow if stamp is None else stamp
+                follow = ticks + stream.packets.nominal_ticks
+                yield frame, ticks
+
+
+def _ready_context(stream: VideoStream) -> av.VideoCodecContext:
+    """The stream's decoder, set to begin anew, on the caller's thread, with all frames."""
+    context = stream.handle.codec_context
+    if not context.is_open:
+        context.thread_count = 1
+        context.thread_type = ThreadType.NONE
+    context.flush_buffers()
+    context.skip_frame = "DEFAULT"
+    return context
+
+
+def _orient(image: NDArray[np.uint8], frame: av.VideoFrame) -> NDArray[np.uint8]:
+    """Turn a square ``(3, S, S)`` picture as the frame's display matrix asks.
+
+    The matrix sends (x, y) to (a x + c y, b x + d y). Of the eight ways to turn and mirror a square the nearest is
+    taken: cameras write no other, and a slanted picture would need corners that nobody filmed.
+    """
+    matrix = _display_matrix(frame)
+    if matrix is None:
+        return image
+    a, b, c, d = matrix
+    across, down = a, d
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        image = image.transpose(0, 2, 1)
+        across, down = c, b
+    return image[:, :: -1 if down < 0 else 1, :: -1 if across < 0 else 1]
+
+
+def _display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int] | None:
+    """``a, b, c, d`` of the display matrix, nine native int32 in rows of (a, b, u), (c, d, v), (x, y, w)."""
+    try:
+        side_data: Any = frame.side_data
+        matrix = side_data["DISPLAYMATRIX"]
+    except (KeyError, ValueError):  # none, or side data of a kind that PyAV does not know
+        return None
+    a, b, _, c, d = np.frombuffer(bytes(matrix), dtype=np.int32)[:5].tolist()
+    return a, b, c, d
