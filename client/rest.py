@@ -1,0 +1,161 @@
+"""Predictions by REST.
+
+>>> from client.rest import RestClient
+>>> with RestClient("http://127.0.0.1:8080", token) as client:               # doctest: +SKIP
+...     answer = client.predict(Path("clip.mp4").read_bytes(), text="a hand waves", options={"top_k": 3})
+...     for segment in answer.json()["segments"]:
+...         print(segment["start_seconds"], segment["stop_seconds"], segment["label"])
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import httpx
+
+from client.answer import Answer
+from client.closing import Closing
+from client.errors import ClientError, refusal_of_server, timed_out, too_large, unreachable
+from client.parts import Options, build_parts
+
+DEFAULT_TIMEOUT_SECONDS = 120.0
+CONNECT_TIMEOUT_SECONDS = 10.0
+
+
+class RestClient(Closing):
+    """Sends clips to one model of one server.
+
+    Args:
+        base_url: the inference address, such as ``http://127.0.0.1:8080``.
+        token: the inference key of the server's key_file.json; None where the server asks for none.
+        model: the model's registered name.
+        version: a version of it; None means the default one.
+        timeout_seconds: how long to wait while nothing arrives; the server's work is not included in sending.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        token: str | None = None,
+        *,
+        model: str = "activity",
+        version: str | None = None,
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        self._timeout_seconds = timeout_seconds
+        self._path = prediction_path(model, version)
+        self._http = build_http_client(self.base_url, token, timeout_seconds)
+
+    def predict(
+        self,
+        video: bytes | None = None,
+        audio: bytes | None = None,
+        text: bytes | str | None = None,
+        options: Options | None = None,
+    ) -> Answer:
+        """Send one clip.
+
+        A video alone goes as one raw body, which costs the server less than a multipart one; everything else goes as
+        a multipart body whose parts have file names, so that the server keeps their types.
+
+        Args:
+            video: a media file with picture, sound or both.
+            audio: a media file whose sound is used in place of the video's.
+            text: words, plain or as WebVTT or SRT with their times.
+            options: the request's options, such as ``{"top_k": 3, "format": "vtt"}``.
+
+        Raises:
+            ValueError: when neither video, audio nor text is given.
+            ClientError: when the model did not answer; see :mod:`client.errors`.
+        """
+        parts = build_parts(video, audio, text, options)
+        if parts.keys() == {"video"}:
+            response = self._send(
+                content=parts["video"],
+                headers={"Content-Type": "application/octet-stream"},
+                size_bytes=len(parts["video"]),
+            )
+        else:
+            files = {name: (name, body, _part_type(name)) for name, body in parts.items()}
+            response = self._send(files=files, size_bytes=sum(map(len, parts.values())))
+        return _read_answer(self.base_url, response)
+
+    def _send(self, *, size_bytes: int, **body: Any) -> httpx.Response:
+        try:
+            response = self._http.post(self._path, **body)
+        except httpx.TimeoutException as exc:
+            raise connect_or_answer_timeout(self.base_url, self._timeout_seconds, exc) from exc
+        except httpx.TransportError as exc:
+            raise unreachable(self.base_url, exc) from exc
+        if response.status_code == 413 and not response.content:
+            raise too_large(self.base_url, size_bytes)
+        return response
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+
+def prediction_path(model: str, version: str | None) -> str:
+    """The path that predictions of one model, or of one version of it, are asked at."""
+    path = f"/predictions/{quote(model, safe='')}"
+    return path if version is None else f"{path}/{quote(version, safe='')}"
+
+
+def build_http_client(base_url: str, token: str | None, timeout_seconds: float) -> httpx.Client:
+    """An HTTP client that sends ``token``; proxies of the environment are left out for an address of this machine."""
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    return httpx.Client(
+        base_url=base_url,
+        headers=headers,
+        timeout=httpx.Timeout(timeout_seconds, connect=min(timeout_seconds, CONNECT_TIMEOUT_SECONDS)),
+        trust_env=not is_loopback(base_url),
+    )
+
+
+def is_loopback(url: str) -> bool:
+    """Whether ``url`` names this machine."""
+    host = urlsplit(url).hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def connect_or_answer_timeout(base_url: str, timeout_seconds: float, error: httpx.TimeoutException) -> ClientError:
+    """A time-out while connecting means that nobody is there; one after it means that the answer takes long."""
+    if isinstance(error, httpx.ConnectTimeout):
+        return unreachable(base_url, error)
+    return timed_out(base_url, timeout_seconds)
+
+
+def server_message(body: bytes) -> str | None:
+    """TorchServe's words where ``body`` is an error of its own, which has a ``type`` and a numeric ``code``."""
+    try:
+        value = json.loads(body)
+    except ValueError:
+        return None
+    if isinstance(value, dict) and isinstance(value.get("code"), int) and "type" in value:
+        return str(value.get("message", ""))
+    return None
+
+
+def _part_type(name: str) -> str:
+    # Text goes as bytes too: the handler then decodes it by its own rules, the same as for gRPC.
+    return "application/json" if name == "options" else "application/octet-stream"
+
+
+def _read_answer(base_url: str, response: httpx.Response) -> Answer:
+    message = server_message(response.content)
+    if message is not None:
+        raise refusal_of_server(base_url, response.status_code, message)
+    content_type = response.headers.get("Content-Type", "")
+    if not content_type:
+        raise refusal_of_server(base_url, response.status_code, "no content type, so no answer of the model")
+    return Answer(status=response.status_code, content_type=content_type, body=response.content)
