@@ -187,10 +187,14 @@ def _decoded_base64(name: str, value: Any, limits: Limits) -> bytes | None:
         raise InvalidRequest(f"field '{name}' must be a base64 string, got {_kind(value)}", remedy=remedy)
     try:
         encoded = value.encode("ascii").translate(None, b" \t\r\n")
-        _check_size(name, len(encoded) // 4 * 3 - encoded[-2:].count(b"="), limits)
-        return binascii.a2b_base64(encoded, strict_mode=True)
+        num_bytes = len(encoded) // 4 * 3 - encoded[-2:].count(b"=")
+        _check_size(name, num_bytes, limits)
+        decoded = binascii.a2b_base64(encoded, strict_mode=True)
     except (UnicodeEncodeError, binascii.Error) as exc:
         raise InvalidRequest(f"field '{name}' is not valid base64", remedy=remedy) from exc
+    if len(encoded) % 4 or len(decoded) != num_bytes:  # more padding than the strict mode of some Pythons minds
+        raise InvalidRequest(f"field '{name}' is not valid base64", remedy=remedy)
+    return decoded
 
 
 def _copied(name: str, value: bytes | bytearray | memoryview, limits: Limits) -> bytes:
