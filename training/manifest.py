@@ -89,8 +89,12 @@ def read_manifest(path: Path) -> list[ManifestEntry]:
         ManifestError: with the line and the key of what is wrong.
         FileNotFoundError: when there is no file at ``path``.
     """
-    lines = path.read_text(encoding="utf-8").splitlines()
-    entries = [_read_line(line, path.parent, f"{path.name} line {n}") for n, line in enumerate(lines, 1) if line]
+    lines = path.read_text(encoding="utf-8").split("\n")
+    entries = [
+        _read_line(line, path.parent, f"{path.name} line {number}")
+        for number, line in enumerate(lines, start=1)
+        if line.strip()
+    ]
     if not entries:
         raise ManifestError(f"{path.name}: no clip is listed")
     return entries

@@ -80,7 +80,8 @@ def render_dataset(
     """Render a dataset into ``out`` and list it in a manifest, written last.
 
     Args:
-        out: a folder, made when it is not there; files of an earlier render of as many clips are replaced.
+        out: a folder, made when it is not there; an earlier render's manifest is removed first, and files of the same
+            names are replaced.
         num_clips: at least 1; a larger dataset of the same seed begins with the same clips.
         seed: not negative; another seed gives a held-out dataset.
         val_fraction: share of the clips whose split is ``val``, drawn by clip.
@@ -99,6 +100,8 @@ def render_dataset(
             f"got {num_clips}, {seed}, {jobs} and {val_fraction}"
         )
     (out / "clips").mkdir(parents=True, exist_ok=True)
+    manifest = out / MANIFEST_NAME
+    manifest.unlink(missing_ok=True)  # an interrupted render must not look like a whole one
     splits = _draw_splits(seed, num_clips, val_fraction)
     tasks = [(out, seed, index, deal, splits[index]) for index, deal in enumerate(islice(deal_clips(seed), num_clips))]
     entries: dict[int, ManifestEntry] = {}
@@ -106,7 +109,6 @@ def render_dataset(
         entries[index] = entry
         if progress is not None:
             progress(len(entries), num_clips)
-    manifest = out / MANIFEST_NAME
     write_manifest(manifest, [entries[index] for index in range(num_clips)])
     return manifest
 
@@ -119,9 +121,12 @@ def _run(tasks: list[_Task], jobs: int) -> Iterator[tuple[int, ManifestEntry]]:
     if jobs == 1:
         yield from map(_render_into, tasks)
         return
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
+    try:
         for future in as_completed([pool.submit(_render_into, task) for task in tasks]):
             yield future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)  # after an error or an interrupt, what has not begun never will
 
 
 def _render_into(task: _Task) -> tuple[int, ManifestEntry]:

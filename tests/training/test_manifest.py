@@ -1,0 +1,103 @@
+"""The dataset's list: what is written comes back, and what is wrong is named by line and key."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from training.manifest import LabelledSegment, ManifestEntry, ManifestError, read_manifest, write_manifest
+
+SEGMENT = {"start_seconds": 0.0, "stop_seconds": 2.5, "label": "a"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with the files that the lines below name."""
+    for name in ("one.mp4", "one.vtt", "one.wav"):
+        (tmp_path / name).write_bytes(b"x")
+    return tmp_path
+
+
+def write_lines(folder: Path, *lines: Any) -> Path:
+    path = folder / "manifest.jsonl"
+    path.write_text("".join((x if isinstance(x, str) else json.dumps(x)) + "\n" for x in lines), encoding="utf-8")
+    return path
+
+
+def test_what_is_written_is_read(folder: Path) -> None:
+    segments = (LabelledSegment(0.25, 4.5, "wave"), LabelledSegment(4.5, 9.0, "bounce"))
+    entries = [
+        ManifestEntry(folder / "one.mp4", folder / "one.vtt", folder / "one.wav", segments, "val"),
+        ManifestEntry(folder / "one.mp4", None, None, segments[:1]),
+    ]
+    path = folder / "manifest.jsonl"
+    write_manifest(path, entries)
+
+    assert read_manifest(path) == entries
+    first, second = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+    assert first == {
+        "clip": "one.mp4",
+        "text": "one.vtt",
+        "audio": "one.wav",
+        "segments": [
+            {"start_seconds": 0.25, "stop_seconds": 4.5, "label": "wave"},
+            {"start_seconds": 4.5, "stop_seconds": 9.0, "label": "bounce"},
+        ],
+        "split": "val",
+    }
+    assert list(second) == ["clip", "segments"]
+    assert [file.name for file in folder.iterdir() if "manifest" in file.name] == ["manifest.jsonl"]
+
+
+def test_a_file_outside_the_folder_cannot_be_listed(folder: Path) -> None:
+    entry = ManifestEntry(folder.parent / "other.mp4", None, None, (LabelledSegment(0, 1, "a"),))
+    with pytest.raises(ValueError, match=r"other\.mp4"):
+        write_manifest(folder / "manifest.jsonl", [entry])
+
+
+def test_blank_lines_are_skipped_and_counted(folder: Path) -> None:
+    path = write_lines(folder, "", {"clip": "one.mp4", "segments": [SEGMENT]}, " ", "{")
+    with pytest.raises(ManifestError, match=r"^manifest\.jsonl line 4: not JSON"):
+        read_manifest(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"clip": None}, r"line 2: 'clip' is None"),
+        ({"clip": ""}, r"line 2: 'clip' is ''"),
+        ({"clip": "two.mp4"}, r"line 2: 'clip' is 'two\.mp4', and there is no such file"),
+        ({"text": "two.vtt"}, r"line 2: 'text' is 'two\.vtt', and there is no such file"),
+        ({"vtt": "one.vtt"}, r"line 2: unknown key 'vtt' \(known keys: audio, clip, segments, split, text\)"),
+        ({"split": "dev"}, r"line 2: 'split' is 'dev': input should be 'train' or 'val'"),
+        ({"segments": []}, r"line 2: 'segments' is \[\]"),
+        ({"segments": [{**SEGMENT, "stop_seconds": "2"}]}, r"line 2: 'segments\.0\.stop_seconds' is '2'"),
+        ({"segments": [{**SEGMENT, "start_seconds": float("nan")}]}, r"line 2: 'segments\.0\.start_seconds' is nan"),
+        ({"segments": [{"start_seconds": 0, "label": "a"}]}, r"line 2: missing key 'segments\.0\.stop_seconds'"),
+        ({"segments": [SEGMENT, {**SEGMENT, "score": 1}]}, r"line 2: unknown key 'segments\.1\.score' \(known keys"),
+        ({"segments": [{**SEGMENT, "stop_seconds": 0.0}]}, r"line 2: 'segments\.0' .*must be above start_seconds 0\.0"),
+        ({"segments": [SEGMENT, SEGMENT]}, r"line 2: .*segments\.1 starts at 0\.0 before segments\.0 stops at 2\.5"),
+    ],
+)
+def test_a_fault_is_named_by_line_and_key(folder: Path, change: dict[str, Any], message: str) -> None:
+    good = {"clip": "one.mp4", "text": "one.vtt", "segments": [SEGMENT], "split": "train"}
+    path = write_lines(folder, good, {**good, **change})
+    with pytest.raises(ManifestError, match=message):
+        read_manifest(path)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("[1]", r"line 1: expected an object with the key 'clip', got list"),
+        ({"segments": [SEGMENT]}, r"line 1: missing key 'clip'"),
+        ({"clip": "one.mp4"}, r"line 1: missing key 'segments'"),
+        ("", r"manifest\.jsonl: no clip is listed"),
+    ],
+)
+def test_a_line_that_is_no_clip(folder: Path, line: Any, message: str) -> None:
+    with pytest.raises(ManifestError, match=message):
+        read_manifest(write_lines(folder, line))
