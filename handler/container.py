@@ -22,6 +22,7 @@ from typing import Any, Literal, Self
 import av
 import av.logging
 from av.container import InputContainer
+from av.packet import Packet
 from av.stream import Disposition
 
 from handler.errors import LimitExceeded, UndecodableMedia, UnsupportedMedia
@@ -57,6 +58,9 @@ AUDIO_CODECS = frozenset(
 
 MAX_ALLOCATION_BYTES = 64 * 1024 * 1024
 """The most that FFmpeg may ask for in one piece: a frame of 2 megapixels takes a quarter of it at most."""
+
+_WITHOUT_PTS = frozenset({"avi"})
+"""Demuxers of containers that store no pts."""
 
 _NO_PICTURE = Disposition.attached_pic | Disposition.timed_thumbnails
 
@@ -196,14 +200,10 @@ def _index(opened: InputContainer, limits: Limits) -> Container:
     video: VideoStream | None = None
     audio: AudioStream | None = None
     for stream, items in zip(streams, demux(opened, streams, limits), strict=True):
-        if not items:
-            continue
-        if stream is picture:
-            packets = index_video(stream, items)
-            video = VideoStream(_codec(stream), stream.width, stream.height, packets, stream)
-        else:
-            packets = index_audio(stream, items)
-            audio = AudioStream(_codec(stream), stream.sample_rate or 0, stream.channels, packets, stream)
+        if items and stream is picture:
+            video = _video_stream(stream, items, has_pts=opened.format.name not in _WITHOUT_PTS)
+        elif items:
+            audio = _audio_stream(stream, items)
     if video is None and audio is None:
         raise UndecodableMedia("the file holds neither picture nor sound", remedy=REMEDY)
     container = Container(opened, video, audio)
@@ -221,6 +221,18 @@ def _best(opened: InputContainer, kind: Literal["video", "audio"], codecs: froze
     if preferred is not None and any(stream.index == preferred.index for stream in streams):
         return preferred
     return streams[0] if streams else None
+
+
+def _video_stream(stream: av.VideoStream, items: list[Packet[Any]], *, has_pts: bool) -> VideoStream:
+    context = stream.codec_context  # None where FFmpeg has no decoder for the stream
+    width, height = (0, 0) if context is None else (context.width, context.height)
+    return VideoStream(_codec(stream), width, height, index_video(stream, items, has_pts=has_pts), stream)
+
+
+def _audio_stream(stream: av.AudioStream, items: list[Packet[Any]]) -> AudioStream:
+    context = stream.codec_context
+    rate, channels = (0, 0) if context is None else (context.sample_rate or 0, context.channels)
+    return AudioStream(_codec(stream), rate, channels, index_audio(stream, items, sample_rate=rate), stream)
 
 
 def _codec(stream: Any) -> str:

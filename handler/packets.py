@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
@@ -108,34 +108,40 @@ def check_duration(seconds: float, limits: Limits) -> None:
         )
 
 
-def index_video(stream: av.VideoStream, items: Sequence[Packet[Any]]) -> Packets:
+def index_video(stream: av.VideoStream, items: Sequence[Packet[Any]], *, has_pts: bool) -> Packets:
     """Lay a picture's packets on the timeline.
 
     Args:
         stream: their PyAV stream.
         items: at least one packet, in decode order.
+        has_pts: the container stores pts. Where it does not, FFmpeg guesses them, and for a stream that reorders its
+            frames the guess can be wrong: then the index is not exact.
 
     Raises:
         UndecodableMedia: timestamps that no clip has.
     """
     time_base = stream.time_base or _DEFAULT_TIME_BASE
     rate = stream.average_rate or stream.guessed_rate or _NOMINAL_RATE
-    return _index(items, time_base, max(1, round(1 / (rate * time_base))), sample_rate=0)
+    packets = _index(items, time_base, max(1, round(1 / (rate * time_base))), sample_rate=0)
+    context = stream.codec_context  # None where FFmpeg has no decoder for the stream
+    has_order = has_pts or (context is not None and not context.has_b_frames)
+    return replace(packets, is_exact=packets.is_exact and has_order)
 
 
-def index_audio(stream: av.AudioStream, items: Sequence[Packet[Any]]) -> Packets:
+def index_audio(stream: av.AudioStream, items: Sequence[Packet[Any]], *, sample_rate: int) -> Packets:
     """Lay a sound's packets on the timeline; the span leaves out the encoder's delay and padding.
 
     Args:
         stream: their PyAV stream.
         items: at least one packet, in decode order.
+        sample_rate: as declared, in Hz; 0 when the file does not say.
 
     Raises:
         UndecodableMedia: timestamps that no clip has.
     """
     time_base = stream.time_base or _DEFAULT_TIME_BASE
-    durations = [item.duration for item in items if item.duration]
-    return _index(items, time_base, sorted(durations)[len(durations) // 2] if durations else 0, stream.sample_rate or 0)
+    durations = sorted(item.duration for item in items if item.duration)
+    return _index(items, time_base, durations[len(durations) // 2] if durations else 0, sample_rate)
 
 
 def _index(items: Sequence[Packet[Any]], time_base: Fraction, nominal_ticks: int, sample_rate: int) -> Packets:
@@ -161,7 +167,8 @@ def _index(items: Sequence[Packet[Any]], time_base: Fraction, nominal_ticks: int
         pts=pts,
         is_key=np.array([item.is_keyframe for item in items]),
         is_shown=is_shown,
-        is_exact=all(item.pts is not None for item in items) and len(set(pts[is_shown])) == int(is_shown.sum()),
+        is_exact=all(item.pts is not None for item in items)
+        and np.unique(pts[is_shown]).size == int(np.count_nonzero(is_shown)),
         nominal_ticks=nominal_ticks,
         time_base=time_base,
         span=Span(start_seconds, max(start_seconds, stop_seconds)),

@@ -14,7 +14,6 @@ size asked for, with area averaging; colour space and range are those that the f
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -159,8 +158,10 @@ def _decode_planned(
     is_wanted = packets.is_shown & np.isin(packets.pts, wanted)
     try:
         for run in _plan_runs(packets, is_wanted):
-            _decode_run(stream, run, is_wanted, frames)
-    except (_Missing, av.FFmpegError, ValueError):
+            _decode_run(stream, run, is_wanted, frames, limits)
+    except LimitExceeded:
+        raise
+    except Exception:  # noqa: BLE001 (whatever it was, decoding everything is the answer)
         return None
     return None if frames.missing else frames.images
 
@@ -180,7 +181,7 @@ def _decode_sequential(stream: VideoStream, times: NDArray[np.float64], size: in
     for _ in range(2):
         frames.want(wanted)
         seen = []
-        for frame, ticks in _decode_all(stream):
+        for frame, ticks in _decode_all(stream, limits):
             frames.take(frame, ticks)
             seen.append(ticks)
         if not seen:
@@ -223,52 +224,81 @@ def _plan_runs(packets: Packets, is_wanted: NDArray[np.bool_]) -> Iterator[_Run]
         yield run
 
 
-def _decode_run(stream: VideoStream, run: _Run, is_wanted: NDArray[np.bool_], frames: _Frames) -> None:
+def _decode_run(stream: VideoStream, run: _Run, is_wanted: NDArray[np.bool_], frames: _Frames, limits: Limits) -> None:
     """Feed one run and drain the decoder.
 
     Raises:
-        _Missing: the run does not begin with a key frame, whatever the container says, or a wanted frame is damaged.
+        _Missing: the run does not begin with a key frame, whatever the container says; frames come out in another
+            order than that of their pts; or a wanted frame is damaged.
     """
     packets = stream.packets
     is_optional = ~is_wanted[run.start : run.stop]
     is_optional[0] = False
     if stream.codec in _NEVER_SKIP:
         is_optional[:] = False
-    context = _ready_context(stream)
+    start_pts = int(packets.pts[run.start])
+    latest: int | None = None
+    context = _ready_context(stream, limits)
     for item, optional in zip(
         (*packets.items[run.start : run.stop], None), (*is_optional.tolist(), False), strict=True
     ):
         context.skip_frame = "NONREF" if optional else "DEFAULT"
         for frame in context.decode(item):
-            is_start = run.start > 0 and frame.pts == packets.pts[run.start]
-            if (
-                frame.pts is None
-                or (is_start and not frame.key_frame)
-                or (frame.is_corrupt and frames.wants(frame.pts))
-            ):
+            if frame.pts is None or (latest is not None and frame.pts <= latest):
+                raise _Missing
+            latest = frame.pts
+            is_false_start = run.start > 0 and frame.pts == start_pts and not frame.key_frame
+            if is_false_start or (frame.is_corrupt and frames.wants(frame.pts)):
                 raise _Missing
             frames.take(frame, frame.pts)
 
 
-def _decode_all(stream: VideoStream) -> Iterator[tuple[av.VideoFrame, int]]:
-    """Every frame that comes out, in the decoder's order, with its pts in ticks; faulty packets are passed over."""
-    context = _ready_context(stream)
-    follow = int(stream.packets.pts[0])
+class _Clock:
+    """Gives each frame its pts, or its dts where the stream's pts turn out to be the worse of the two.
+
+    That is FFmpeg's own rule (``guess_correct_pts`` in libavcodec/decode.c): the kind that went backwards less often.
+    """
+
+    def __init__(self, first: int, nominal_ticks: int) -> None:
+        self._next = first
+        self._nominal_ticks = nominal_ticks
+        self._last: dict[str, int] = {}
+        self._faults = {"pts": 0, "dts": 0}
+
+    def read(self, frame: av.VideoFrame) -> int:
+        """The ticks of the decoder's next frame; a frame without any stamp follows the one before it."""
+        for kind, stamp in (("dts", frame.dts), ("pts", frame.pts)):
+            if stamp is not None:
+                self._faults[kind] += stamp <= self._last.get(kind, stamp - 1)
+                self._last[kind] = stamp
+        use_pts = frame.pts is not None and (frame.dts is None or self._faults["pts"] <= self._faults["dts"])
+        stamp = frame.pts if use_pts else frame.dts
+        ticks = self._next if stamp is None else stamp
+        self._next = ticks + self._nominal_ticks
+        return ticks
+
+
+def _decode_all(stream: VideoStream, limits: Limits) -> Iterator[tuple[av.VideoFrame, int]]:
+    """Every frame that comes out, in the decoder's order, with its ticks; faulty packets are passed over."""
+    context = _ready_context(stream, limits)
+    clock = _Clock(int(stream.packets.pts[0]), stream.packets.nominal_ticks)
     for item in (*stream.packets.items, None):
-        with suppress(av.FFmpegError):
-            for frame in context.decode(item):
-                stamp = frame.pts if frame.pts is not None else frame.dts
-                ticks = follow if stamp is None else stamp
-                follow = ticks + stream.packets.nominal_ticks
-                yield frame, ticks
+        try:
+            frames = context.decode(item)
+        except Exception:  # noqa: BLE001 (PyAV raises far more than its own errors on malformed files)
+            check_pixels(context.width, context.height, limits)
+            continue
+        for frame in frames:
+            yield frame, clock.read(frame)
 
 
-def _ready_context(stream: VideoStream) -> av.VideoCodecContext:
+def _ready_context(stream: VideoStream, limits: Limits) -> av.VideoCodecContext:
     """The stream's decoder, set to begin anew, on the caller's thread, with all frames."""
     context = stream.handle.codec_context
     if not context.is_open:
         context.thread_count = 1
         context.thread_type = ThreadType.NONE
+        context.options = {"max_pixels": str(limits.max_frame_pixels)}  # for frames that never come out, too
     context.flush_buffers()
     context.skip_frame = "DEFAULT"
     return context
