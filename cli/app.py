@@ -1,0 +1,68 @@
+"""The command line: ``activity COMMAND``. Commands import what they need when they run, so help is quick."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable
+
+import typer
+from rich.markup import escape
+
+from cli.errors import CommandError
+from cli.package import package
+from cli.predict import predict
+from cli.progress import stderr
+from cli.serve import scale, serve, status, stop
+from client.errors import ClientError
+
+app = typer.Typer(
+    name="activity",
+    help="Timed activity labels from a clip's picture, sound and words.\n\n"
+    "The usual way: [bold]activity package[/bold] builds the archive from a checkpoint, [bold]activity serve[/bold] "
+    "starts a TorchServe with it and waits until it answers rightly, [bold]activity predict CLIP[/bold] asks it, "
+    "[bold]activity stop[/bold] ends it.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+SERVING, MODEL = "Serving", "Model"
+
+
+def add_command(command: Callable[..., None], panel: str) -> None:
+    """Add a command to the panel of the help that it belongs to."""
+    app.command(help=flow(command.__doc__ or ""), rich_help_panel=panel)(command)
+
+
+def flow(docstring: str) -> str:
+    """A docstring as help: each paragraph one line, which the terminal breaks where it likes; examples stay lines."""
+    lines: list[str] = []
+    for line in inspect.cleandoc(docstring).splitlines():
+        goes_on = bool(line and lines and lines[-1]) and not line.startswith("$")
+        if goes_on:
+            lines[-1] = f"{lines[-1]} {line}"
+        else:
+            lines.append(line)
+    return "\n".join(lines)
+
+
+for command in (serve, stop, status, scale, predict):
+    add_command(command, SERVING)
+add_command(package, MODEL)
+
+
+def main() -> None:
+    """Run a command; an error that the user can act on ends with exit code 1 and says what to do."""
+    try:
+        app()
+    except (CommandError, ClientError) as error:
+        stderr.print(f"[red]Error:[/red] {escape(error.message)}")
+        stderr.print(escape(error.remedy))
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

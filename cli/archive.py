@@ -1,0 +1,202 @@
+"""Builds the ``.mar`` that TorchServe serves: code, weights, labels, preprocessing, tokenizer, settings and a canary.
+
+At the archive's root::
+
+    activity_handler.py    the entry, alone with one class
+    handler/  models/      the packages it imports, tests and training left out
+    model.safetensors  model.json  tokenizer.json
+    model-config.yaml      TorchServe's settings of this model
+    requirements.txt       exact versions of what the code imports
+    canary/                clip.mp4, words.vtt and the answer to them, expected.json
+    MAR-INF/MANIFEST.json  written by torch-model-archiver
+
+The same input gives the same bytes: entries are sorted, stored uncompressed (weights do not compress, and compressors
+differ between builds) and dated alike.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from cli.canary import CLIP_NAME, EXPECTED_NAME, FOLDER, WORDS_NAME
+from cli.errors import CommandError
+from cli.progress import step
+
+PROJECT = Path(__file__).resolve().parent.parent
+PACKAGES = ("handler", "models")
+ENTRY = PROJECT / "handler" / "activity_handler.py"
+MODEL_CONFIG = PROJECT / "config" / "model-config.yaml"
+LOCK = PROJECT / "requirements.lock"
+
+REQUIREMENTS = (
+    "av",
+    "numpy",
+    "pydantic",
+    "pyyaml",
+    "safetensors",
+    "tokenizers",
+    "torch",
+    "torchaudio",
+    "torchvision",
+)
+"""What handler/ and models/ import, beside TorchServe itself."""
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+MANIFEST = "MAR-INF/MANIFEST.json"
+EARLIEST_ZIP_DATE = (1980, 1, 1, 0, 0, 0)
+FILE_MODE = 0o644 << 16
+
+
+@dataclass(frozen=True)
+class ArchiveSummary:
+    """A built archive."""
+
+    path: Path
+    size_bytes: int
+    sha256: str
+    num_files: int
+
+
+def build_archive(checkpoint: Path, output: Path, *, name: str = "activity", version: str = "1.0") -> ArchiveSummary:
+    """Build an archive from a checkpoint folder.
+
+    Args:
+        checkpoint: folder with model.safetensors, model.json and tokenizer.json.
+        output: the ``.mar`` file to write; its folder is made, an older file is replaced at the very end.
+        name: the model's name, in the archive and in its answers.
+        version: the model's version, likewise.
+
+    Raises:
+        CommandError: when the checkpoint is none, or name or version are not allowed.
+    """
+    for what, value in (("name", name), ("version", version)):
+        if not NAME.fullmatch(value):
+            raise CommandError(
+                f"The {what} '{value}' cannot be used.", remedy="Use letters, digits, dots, hyphens and underscores."
+            )
+    output.parent.mkdir(parents=True, exist_ok=True)
+    # A folder of its own: the archiver deletes <its temp folder>/<name> before it begins.
+    with tempfile.TemporaryDirectory(prefix="activity-package-") as scratch:
+        stage = Path(scratch, "stage")
+        stage_code(stage)
+        with step("Reading the checkpoint"):
+            _stage_checkpoint(checkpoint, stage, name=name, version=version)
+        with step("Rendering the canary and asking the model"):
+            _stage_canary(stage)
+        with step("Writing the archive"):
+            archived = _run_archiver(stage, Path(scratch), name=name, version=version)
+            return _normalize(archived, output)
+
+
+def stage_code(stage: Path) -> None:
+    """Copy what the archive's code consists of."""
+    for package in PACKAGES:
+        shutil.copytree(
+            PROJECT / package, stage / package, ignore=shutil.ignore_patterns("__pycache__", "*.pyc", ENTRY.name)
+        )
+    (stage / "requirements.txt").write_text(select_requirements(LOCK.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def select_requirements(lock: str) -> str:
+    """The lines of a lock file that name what the archive imports, without their hashes."""
+    lines = [line.removesuffix("\\").rstrip() for line in lock.splitlines() if line and not line[0].isspace()]
+    return "".join(f"{line}\n" for line in lines if line.partition("==")[0] in REQUIREMENTS)
+
+
+def _stage_checkpoint(checkpoint: Path, stage: Path, *, name: str, version: str) -> None:
+    from models.checkpoint import (  # noqa: PLC0415 - it imports torch
+        DESCRIPTION_FILE,
+        TOKENIZER_FILE,
+        WEIGHTS_FILE,
+        read_description,
+        write_description,
+    )
+    from models.settings import SettingsError  # noqa: PLC0415
+
+    try:
+        description = read_description(checkpoint)
+    except SettingsError as exc:
+        raise CommandError(str(exc), remedy="Name the checkpoint's folder with --checkpoint.") from exc
+    files = [WEIGHTS_FILE] if description.config.text is None else [WEIGHTS_FILE, TOKENIZER_FILE]
+    for file in files:
+        if not (checkpoint / file).is_file():
+            raise CommandError(
+                f"{checkpoint} has no {file}.", remedy=f"It belongs beside {DESCRIPTION_FILE}: train or fetch it again."
+            )
+        shutil.copyfile(checkpoint / file, stage / file)
+    write_description(stage, description.model_copy(update={"name": name, "version": version}))
+
+
+def _stage_canary(stage: Path) -> None:
+    from handler.pipeline import ActivityPipeline  # noqa: PLC0415 - it imports torch
+    from training.synth.samples import render_canary  # noqa: PLC0415
+
+    clip = render_canary()
+    words = clip.words.encode("utf-8")
+    pipeline = ActivityPipeline.from_checkpoint(stage)
+    (response,) = pipeline.respond([{"video": bytearray(clip.video), "text": bytearray(words)}], ["canary"])
+    if response.status != 200:
+        raise CommandError(
+            f"The model does not answer the canary: {response.body.decode('utf-8')}",
+            remedy="The checkpoint does not fit this version of the code; train it again.",
+        )
+    folder = stage / FOLDER
+    folder.mkdir()
+    (folder / CLIP_NAME).write_bytes(clip.video)
+    (folder / WORDS_NAME).write_bytes(words)
+    (folder / EXPECTED_NAME).write_bytes(response.body)
+
+
+def _run_archiver(stage: Path, scratch: Path, *, name: str, version: str) -> Path:
+    exported, temp = scratch / "exported", scratch / "temp"
+    exported.mkdir()
+    temp.mkdir()
+    command = [
+        *(sys.executable, "-P", "-m", "model_archiver.model_packaging"),
+        *("--model-name", name, "--version", version),
+        *("--handler", str(ENTRY)),
+        *("--serialized-file", str(stage / "model.safetensors")),
+        *("--extra-files", str(stage)),
+        *("--requirements-file", str(stage / "requirements.txt")),
+        *("--config-file", str(MODEL_CONFIG)),
+        *("--export-path", str(exported)),
+        *("--archive-format", "zip-store"),
+    ]
+    done = subprocess.run(command, env={**os.environ, "TMPDIR": str(temp)}, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise CommandError(
+            f"torch-model-archiver failed:\n{done.stderr.strip()}", remedy="Check that there is space left on the disk."
+        )
+    return exported / f"{name}.mar"
+
+
+def _normalize(archived: Path, output: Path) -> ArchiveSummary:
+    draft = output.with_name(f".{output.name}.{os.getpid()}.tmp")
+    try:
+        with zipfile.ZipFile(archived) as source, zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as target:
+            names = sorted(source.namelist())
+            for name in names:
+                entry = zipfile.ZipInfo(name, date_time=EARLIEST_ZIP_DATE)
+                entry.external_attr = FILE_MODE
+                target.writestr(entry, _without_date(source.read(name)) if name == MANIFEST else source.read(name))
+        content = draft.read_bytes()
+        draft.replace(output)
+    finally:
+        draft.unlink(missing_ok=True)
+    return ArchiveSummary(output, len(content), hashlib.sha256(content).hexdigest(), len(names))
+
+
+def _without_date(manifest: bytes) -> bytes:
+    values = json.loads(manifest)
+    values.pop("createdOn", None)
+    return (json.dumps(values, indent=2) + "\n").encode("utf-8")

@@ -1,0 +1,39 @@
+"""A server's log: what it said lately, and which of its lines are worth showing."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+LOG_NAMES = ("console.log", "server.log")
+"""What the process itself prints, and what TorchServe and the handler log (config/log4j2.xml)."""
+
+USEFUL = re.compile(r"\bERROR\b|Error\b|Exception\b|Traceback|Failed|File \"|cannot|Invalid", re.ASCII)
+JAVA_FRAME = re.compile(r"^\s+(at |\.\.\. \d+ more)")
+MAX_LINES = 15
+
+
+class ServerLog:
+    """The log in ``folder`` from now on: what was there before is not told again."""
+
+    def __init__(self, folder: Path) -> None:
+        self._paths = [folder / name for name in LOG_NAMES]
+        self._offsets = {path: path.stat().st_size if path.is_file() else 0 for path in self._paths}
+
+    def read(self) -> str:
+        """What was logged since this object was made."""
+        parts = []
+        for path in self._paths:
+            if path.is_file():
+                log = path.read_bytes()
+                offset = self._offsets[path]
+                # A shorter file is a new one: the log was cut in between.
+                parts.append(log[offset if offset <= len(log) else 0 :].decode("utf-8", errors="replace"))
+        return "\n".join(parts)
+
+
+def last_useful_lines(log: str, *, limit: int = MAX_LINES) -> str:
+    """The last lines of a log that say what went wrong; its last lines where none does. Java's frames are left out."""
+    lines = [line.rstrip() for line in log.splitlines() if line.strip() and not JAVA_FRAME.match(line)]
+    useful = [line for line in lines if USEFUL.search(line)]
+    return "\n".join((useful or lines)[-limit:])

@@ -1,0 +1,190 @@
+"""``activity serve``, ``stop``, ``status`` and ``scale``: a server's life."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from cli.errors import CommandError, NotRunning
+from cli.package import DEFAULT_ARCHIVE
+from cli.ports import WantedPorts
+from cli.progress import say, stderr, step
+from cli.record import RUN_DIR_VARIABLE, ServerRecord, require_record, resolve_run_dir
+
+START_TIMEOUT_SECONDS = 300.0
+WATCH_SECONDS = 0.5
+
+RunDir = Annotated[
+    Path | None,
+    typer.Option(help="Run folder: settings, keys, logs.", envvar=RUN_DIR_VARIABLE, show_default=".activity"),
+]
+
+
+def _port_option(help_text: str, usual: int) -> Any:
+    return typer.Option(help=help_text, min=1, max=65535, show_default=f"{usual}, else a free one")
+
+
+def serve(  # noqa: PLR0913 - one argument an option of the command line
+    archive: Annotated[
+        Path, typer.Option(help="The archive to serve.", show_default="model-store/activity.mar")
+    ] = DEFAULT_ARCHIVE,
+    workers: Annotated[int, typer.Option(help="Worker processes; they share the cores.", min=1)] = 1,
+    *,
+    model: Annotated[str, typer.Option(help="Name to register the archive under.")] = "activity",
+    port: Annotated[int | None, _port_option("REST port for predictions.", 8080)] = None,
+    management_port: Annotated[int | None, _port_option("REST port for management.", 8081)] = None,
+    metrics_port: Annotated[int | None, _port_option("REST port for metrics.", 8082)] = None,
+    grpc_port: Annotated[int | None, _port_option("gRPC port for predictions.", 7070)] = None,
+    grpc_management_port: Annotated[int | None, _port_option("gRPC port for management.", 7071)] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TorchServe's settings.", show_default="config.properties")
+    ] = None,
+    token_auth: Annotated[
+        bool, typer.Option("--token-auth/--no-token-auth", help="Ask every call for a key of key_file.json.")
+    ] = True,
+    enable_model_api: Annotated[
+        bool, typer.Option("--enable-model-api", help="Let the management API register and unregister archives.")
+    ] = False,
+    foreground: Annotated[bool, typer.Option("--foreground", help="Stay attached; Ctrl-C stops the server.")] = False,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait until it is ready.", min=1)] = START_TIMEOUT_SECONDS,
+    run_dir: RunDir = None,
+) -> None:
+    """Start a TorchServe on this machine and return when it is ready.
+
+    Ready means that every worker is up and that the archive's canary, a clip with a known answer, came back right. The
+    server listens on 127.0.0.1 alone, with its own temp folder, and asks for a key that it writes to
+    RUN_DIR/key_file.json; the other commands read it from there. A usual port that is taken is replaced by a free one,
+    which is said; a port that you name must be free.
+
+    [bold]Examples[/bold]
+
+    $ activity serve
+    $ activity serve --workers 2 --port 9000
+    $ activity serve --archive model-store/activity-2.mar --run-dir runs/second
+    $ activity serve --foreground
+    """
+    from cli.server import DEFAULT_CONFIG, ServeSettings, start_server  # noqa: PLC0415 - it imports the JRE's package
+
+    signal.signal(signal.SIGTERM, _interrupt)  # what was started is ended again, as with Ctrl-C
+    settings = ServeSettings(
+        archive=archive,
+        run_dir=resolve_run_dir(run_dir),
+        model=model,
+        workers=workers,
+        wanted_ports=WantedPorts(port, management_port, metrics_port, grpc_port, grpc_management_port),
+        token_authorization=token_auth,
+        enable_model_api=enable_model_api,
+        config=config or DEFAULT_CONFIG,
+        start_timeout_seconds=timeout,
+    )
+    record = start_server(settings)
+    stderr.print(f"Ready: REST [bold]{record.inference_url}[/bold], gRPC [bold]{record.grpc_target}[/bold]")
+    if foreground:
+        _watch(record)
+    else:
+        say("Try `activity predict CLIP`, see `activity status`, end it with `activity stop`.")
+
+
+def stop(run_dir: RunDir = None) -> None:
+    """Stop the server of this run folder with everything it started; no server is no error.
+
+    Requests in flight are lost: TorchServe has no graceful end.
+
+    [bold]Examples[/bold]
+
+    $ activity stop
+    $ activity stop --run-dir runs/second
+    """
+    from cli.server import end_server  # noqa: PLC0415
+
+    folder = resolve_run_dir(run_dir)
+    record = ServerRecord.read(folder)
+    if record is None:
+        say(f"No server was started from {folder}: nothing to stop.")
+        return
+    with step("Stopping TorchServe"):
+        killed = end_server(record)
+    detail = f" ({killed} processes had to be killed)" if killed else ""
+    say(f"Stopped the server of {folder}{detail}. Its logs stay in {record.logs}.")
+
+
+def status(run_dir: RunDir = None) -> None:
+    """Show the server of this run folder: ports, models, versions, and each worker's state and memory.
+
+    Ends with 1 when no server runs.
+
+    [bold]Examples[/bold]
+
+    $ activity status
+    """
+    from cli.readiness import build_management  # noqa: PLC0415
+    from cli.tables import models_table, server_table  # noqa: PLC0415
+
+    record = _require_running(resolve_run_dir(run_dir))
+    console = Console(highlight=False)
+    console.print(server_table(record))
+    with build_management(record) as management:
+        versions = [version for name in management.list() for version in management.describe(name, "all")]
+        defaults = {name: management.describe(name)[0].version for name in management.list()}
+    console.print(models_table(versions, defaults))
+
+
+def scale(
+    workers: Annotated[int, typer.Option(help="How many workers the model is to have.", min=1)],
+    *,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds to wait until they are ready.", min=1)
+    ] = START_TIMEOUT_SECONDS,
+    run_dir: RunDir = None,
+) -> None:
+    """Give the running server's model more or fewer workers, and wait until they are ready.
+
+    A worker that is taken away drops the requests it is working on. How many threads a worker uses was settled when
+    the server started: for another share of the cores start it again with --workers.
+
+    [bold]Examples[/bold]
+
+    $ activity scale --workers 2
+    """
+    from cli.readiness import Waiting, scale_workers  # noqa: PLC0415
+    from cli.tables import models_table  # noqa: PLC0415
+
+    record = _require_running(resolve_run_dir(run_dir))
+    version = scale_workers(record, workers, Waiting(record, timeout_seconds=timeout))
+    Console(highlight=False).print(models_table([version], {version.name: version.version}))
+
+
+def _watch(record: ServerRecord) -> None:
+    from cli.server import end_server, is_up  # noqa: PLC0415
+
+    say("Ctrl-C stops the server.")
+    try:
+        while is_up(record):
+            time.sleep(WATCH_SECONDS)
+    except KeyboardInterrupt:
+        say("Stopping.")
+        return
+    finally:
+        end_server(record)
+    raise CommandError("The server ended by itself.", remedy=f"Its logs are in {record.logs}.")
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _require_running(run_dir: Path) -> ServerRecord:
+    from cli.server import is_up  # noqa: PLC0415
+
+    record = require_record(run_dir)
+    if not is_up(record):
+        raise NotRunning(
+            f"The server of {run_dir} is not running any more.",
+            remedy=f"Its logs are in {record.logs}. Clear up with `activity stop`, start again with `activity serve`.",
+        )
+    return record
