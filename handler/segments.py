@@ -129,17 +129,17 @@ def build_segments(
         best = columns[np.argmax(scores[:, columns], axis=1)]
         reached = scores[np.arange(len(best)), best] >= threshold
         assignments = [np.where(reached, best, _NO_LABEL)]
-    segments: list[tuple[Segment, int]] = []
+    segments: list[Segment] = []
     for assigned in assignments:
         runs = _runs(_without_short_runs(assigned, scores, edges, threshold, min_segment_seconds))
-        starts, stops = edges[[run.first for run in runs]], edges[[run.stop for run in runs]]
+        starts = np.array([edges[run.first] for run in runs])
+        stops = np.array([edges[run.stop] for run in runs])
         if task == "single_label":
             starts, stops = _refine_edges(runs, scores, windows, (starts, stops), min_segment_seconds)
         for run, start, stop in zip(runs, starts.tolist(), stops.tolist(), strict=True):
             score = float(scores[run.first : run.stop, run.label].mean())
-            segments.append((Segment(start, stop, labels[run.label], score), run.label))
-    segments.sort(key=lambda entry: (entry[0].start_seconds, entry[0].stop_seconds, entry[1]))
-    return tuple(segment for segment, _ in segments)
+            segments.append(Segment(start, stop, labels[run.label], score))
+    return tuple(sorted(segments, key=lambda segment: (segment.start_seconds, segment.stop_seconds)))
 
 
 def _runs(assigned: NDArray[np.int64]) -> list[_Run]:

@@ -101,9 +101,9 @@ def match_segments(predicted: Spans, truth: Spans, min_iou: float) -> MatchCount
     for segment in predicted:
         overlaps = [_iou(segment, other) if segment.label == other.label else 0.0 for other in truth]
         best = max(range(len(truth)), key=overlaps.__getitem__, default=None)
-        if best is not None and overlaps[best] >= min_iou and not taken[best]:
+        if best is not None and overlaps[best] >= min_iou:
             taken[best] = True
-    found = sum(taken)
+    found = sum(taken)  # taken twice counts once
     return MatchCounts(found, len(predicted) - found, len(truth) - found)
 
 

@@ -113,6 +113,12 @@ def test_two_labels_grow_into_a_dropped_run_where_they_reach_the_threshold() -> 
     assert found == [(0.0, 5.0, "a", 0.88), (7.0, 11.0, "c", 1.0)]
 
 
+def test_a_tie_in_a_dropped_run_goes_to_the_label_before() -> None:
+    scores = np.array([[1.0, 0, 0]] * 2 + [[0.4, 0.5, 0.4]] + [[0, 0, 1.0]] * 2)
+    # The edge then lies where c draws level: at the centre of the window itself.
+    assert segments_of(scores, min_segment_seconds=2.0) == [(0.0, 2.5, "a", 0.8), (2.5, 5.0, "c", 1.0)]
+
+
 def test_the_only_neighbour_grows_at_the_clips_ends() -> None:
     scores = np.array([[0.4, 0.6, 0]] + [[1.0, 0, 0]] * 3 + [[0.2, 0.8, 0]])
     assert segments_of(scores, min_segment_seconds=2.0) == [(0.0, 4.0, "a", 0.85)]
@@ -139,9 +145,9 @@ def test_an_edge_beside_a_gap_is_not_moved() -> None:
 
 
 def test_ties_leave_every_segment_half_a_stride() -> None:
-    scores = [[0.5, 0.0, 0.0], [0.5, 0.0, 0.0], [0.0, 0.5, 0.5], [0.0, 0.0, 0.5], [0.0, 0.0, 0.5]]
-    # b wins its only window by its place alone: its edge to c would lie at that window's centre.
-    assert segments_of(scores) == [(0.0, 2.0, "a", 0.5), (2.0, 2.5, "b", 0.5), (2.5, 5.0, "c", 0.5)]
+    scores = [[0.0, 0.5, 0.0], [0.5, 0.5, 0.5], [0.0, 0.0, 0.5]]
+    # a wins its only window by its place alone: both its edges would lie at that window's centre.
+    assert segments_of(scores) == [(0.0, 1.5, "b", 0.5), (1.5, 2.0, "a", 0.5), (2.0, 3.0, "c", 0.5)]
 
 
 def test_a_moved_edge_respects_the_minimum() -> None:
@@ -226,6 +232,13 @@ def test_multi_label_activities_are_the_highest_scores() -> None:
     scores = np.array([[0.9, 0.2, 0.5], [0.1, 0.2, 0.5]])
     ranked = rank_activities(scores, one_second_windows(2), LABELS, task="multi_label", top_k=5, allowed=ALL)
     assert ranked == (Activity("a", 0.9), Activity("c", 0.5), Activity("b", 0.2))
+
+
+def test_equal_activities_stand_in_the_order_of_the_labels() -> None:
+    labels = [f"label {index}" for index in range(40)]
+    scores = np.array([[float(index % 3) for index in range(40)]])
+    ranked = rank_activities(scores, one_second_windows(1), labels, task="multi_label", top_k=40, allowed=[True] * 40)
+    assert [activity.label for activity in ranked] == labels[2::3] + labels[1::3] + labels[0::3]
 
 
 # --- against a slow reference -----------------------------------------------------------------------------------

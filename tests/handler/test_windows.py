@@ -142,6 +142,17 @@ def test_a_hop_is_there_when_its_centre_is_inside(schedule: Schedule) -> None:
     assert schedule.hop_mask(schedule.span).all()
 
 
+@pytest.mark.parametrize(
+    ("duration", "num_hops"),
+    [(0.15000000000000002, 1), (1.4500000000000002, 14), (0.45000000000000007, 5), (1.7500000000000002, 18)],
+)
+def test_hops_are_counted_as_their_mask_is_made(duration: float, num_hops: int) -> None:
+    """Durations at which a division by the stride rounds to the other side of a hop's centre."""
+    schedule = build_schedule(Span(0.0, duration), WindowConfig(stride_seconds=0.1, hops=4))
+    assert schedule.num_hops == num_hops
+    assert schedule.hop_mask(schedule.span).all()
+
+
 @given(schedules, st.floats(0, 1), st.floats(0, 1))
 def test_a_hop_mask_is_never_empty_and_has_no_holes(schedule: Schedule, first: float, second: float) -> None:
     low, high = sorted((first, second))
