@@ -103,9 +103,9 @@ def build_segments(
 
     With ``single_label`` a window has the best allowed label, if that reaches ``threshold``; with ``multi_label`` it
     has each allowed label that does. A run of windows with one label is a segment: the spans that its windows decide.
-    A run shorter than ``min_segment_seconds`` is none, except that a clip shorter than that keeps its longest run.
-    What a dropped run leaves goes to the segments beside it (:func:`_fill_dropped`); between two segments that touch,
-    the edge is refined (:func:`_refine_edges`).
+    A run shorter than ``min_segment_seconds`` is dropped, except that a clip shorter than that keeps its longest run.
+    Two runs of one label that have nothing but dropped runs between them are one segment. Between two segments that
+    touch, the edge is refined (:func:`_refine_edges`).
 
     Args:
         scores: ``(W, K)`` float64, smoothed.
@@ -131,7 +131,7 @@ def build_segments(
         assignments = [np.where(reached, best, _NO_LABEL)]
     segments: list[Segment] = []
     for assigned in assignments:
-        runs = _runs(_without_short_runs(assigned, scores, edges, threshold, min_segment_seconds))
+        runs = _runs(_without_short_runs(assigned, edges, min_segment_seconds))
         starts = np.array([edges[run.first] for run in runs])
         stops = np.array([edges[run.stop] for run in runs])
         if task == "single_label":
@@ -151,13 +151,9 @@ def _runs(assigned: NDArray[np.int64]) -> list[_Run]:
 
 
 def _without_short_runs(
-    assigned: NDArray[np.int64],
-    scores: NDArray[np.float64],
-    edges: NDArray[np.float64],
-    threshold: float,
-    min_segment_seconds: float,
+    assigned: NDArray[np.int64], edges: NDArray[np.float64], min_segment_seconds: float
 ) -> NDArray[np.int64]:
-    """``assigned`` (W,) without the runs that are too short, their windows given to the runs beside them."""
+    """``assigned`` (W,) without the runs that are too short; a gap that they leave inside one label is closed."""
     runs = _runs(assigned)
     durations = [float(edges[run.stop] - edges[run.first]) for run in runs]
     kept = [duration >= min_segment_seconds - _DURATION_TOLERANCE_SECONDS for duration in durations]
@@ -170,35 +166,10 @@ def _without_short_runs(
             result[run.first : run.stop] = _NO_LABEL
             dropped[run.first : run.stop] = 1
     for gap in _runs(dropped - 1):
-        _fill_dropped(result, scores, gap, threshold)
+        inside = gap.first > 0 and gap.stop < len(result)
+        if inside and result[gap.first - 1] == result[gap.stop]:
+            result[gap.first : gap.stop] = result[gap.stop]
     return result
-
-
-def _fill_dropped(assigned: NDArray[np.int64], scores: NDArray[np.float64], gap: _Run, threshold: float) -> None:
-    """Give the windows of ``gap``, whose runs were too short, to the kept runs that touch it; changes ``assigned``.
-
-    Between two runs of one label the whole gap is theirs, so they become one. Otherwise each run grows into the gap
-    as far as its own label reaches the threshold and is ahead of the other run's; what neither claims stays without a
-    label.
-    """
-    left = int(assigned[gap.first - 1]) if gap.first > 0 else _NO_LABEL
-    right = int(assigned[gap.stop]) if gap.stop < len(assigned) else _NO_LABEL
-    if left == right:
-        assigned[gap.first : gap.stop] = left
-        return
-    inside = scores[gap.first : gap.stop]
-    none = np.full(len(inside), -np.inf)
-    left_scores = none if left == _NO_LABEL else inside[:, left]
-    right_scores = none if right == _NO_LABEL else inside[:, right]
-    num_left = _leading((left_scores >= threshold) & (left_scores >= right_scores))
-    num_right = _leading(((right_scores >= threshold) & (right_scores > left_scores))[::-1])
-    assigned[gap.first : gap.first + num_left] = left
-    assigned[gap.stop - num_right : gap.stop] = right
-
-
-def _leading(flags: NDArray[np.bool_]) -> int:
-    """How many flags are set before the first that is not."""
-    return int(np.argmin(np.append(flags, False)))
 
 
 def _refine_edges(

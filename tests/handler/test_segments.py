@@ -103,25 +103,9 @@ def test_a_gap_without_any_label_stays_open() -> None:
     assert segments_of(one_hot("aaab.aa"), min_segment_seconds=2.0) == [(0.0, 3.0, "a", 1.0), (5.0, 7.0, "a", 1.0)]
 
 
-def test_two_labels_grow_into_a_dropped_run_where_they_reach_the_threshold() -> None:
-    between = [[0.4, 0.5, 0.1], [0.35, 0.45, 0.2], [0.05, 0.6, 0.35]]
-    scores = np.array([[1.0, 0, 0]] * 4 + between + [[0, 0, 1.0]] * 4)
-    found = segments_of(scores, min_segment_seconds=4.0)
-    # From the sixth to the seventh window a falls from 0.15 ahead of c to 0.30 behind it.
-    assert found == [(0.0, 5.833333333, "a", 0.791666667), (5.833333333, 11.0, "c", 0.87)]
-    found = segments_of(scores, min_segment_seconds=4.0, threshold=0.4)
-    assert found == [(0.0, 5.0, "a", 0.88), (7.0, 11.0, "c", 1.0)]
-
-
-def test_a_tie_in_a_dropped_run_goes_to_the_label_before() -> None:
-    scores = np.array([[1.0, 0, 0]] * 2 + [[0.4, 0.5, 0.4]] + [[0, 0, 1.0]] * 2)
-    # The edge then lies where c draws level: at the centre of the window itself.
-    assert segments_of(scores, min_segment_seconds=2.0) == [(0.0, 2.5, "a", 0.8), (2.5, 5.0, "c", 1.0)]
-
-
-def test_the_only_neighbour_grows_at_the_clips_ends() -> None:
-    scores = np.array([[0.4, 0.6, 0]] + [[1.0, 0, 0]] * 3 + [[0.2, 0.8, 0]])
-    assert segments_of(scores, min_segment_seconds=2.0) == [(0.0, 4.0, "a", 0.85)]
+def test_a_dropped_run_between_two_labels_leaves_a_gap() -> None:
+    assert segments_of(one_hot("aaabccc"), min_segment_seconds=2.0) == [(0.0, 3.0, "a", 1.0), (4.0, 7.0, "c", 1.0)]
+    assert segments_of(one_hot("baaac"), min_segment_seconds=2.0) == [(1.0, 4.0, "a", 1.0)]
 
 
 def test_a_clip_shorter_than_the_minimum_keeps_its_longest_segment() -> None:
@@ -275,27 +259,6 @@ def slow_dropped(assigned: Sequence[int | None], edges: Sequence[float], min_seg
     return dropped
 
 
-def slow_claims(
-    scores: NDArray[np.float64],
-    members: Sequence[int],
-    mine: int | None,
-    other: int | None,
-    threshold: float,
-    *,
-    wins_ties: bool,
-) -> list[int]:
-    """How far the label beside a gap grows into it, from the first of ``members`` on."""
-    claimed: list[int] = []
-    for window in members:
-        if mine is None or scores[window, mine] < threshold:
-            break
-        rival = -1.0 if other is None else scores[window, other]
-        if rival > scores[window, mine] or (rival == scores[window, mine] and not wins_ties):
-            break
-        claimed.append(window)
-    return claimed
-
-
 def slow_assignment(
     scores: NDArray[np.float64],
     edges: Sequence[float],
@@ -314,14 +277,8 @@ def slow_assignment(
         left = kept[members[0] - 1] if members[0] > 0 else None
         right = kept[members[-1] + 1] if members[-1] + 1 < len(kept) else None
         if left == right:
-            to_left, to_right = members, []
-        else:
-            to_left = slow_claims(scores, members, left, right, threshold, wins_ties=True)
-            to_right = slow_claims(scores, members[::-1], right, left, threshold, wins_ties=False)
-        for window in to_left:
-            settled[window] = left
-        for window in to_right:
-            settled[window] = right
+            for window in members:
+                settled[window] = left
     return settled
 
 
