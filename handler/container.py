@@ -59,6 +59,9 @@ AUDIO_CODECS = frozenset(
 MAX_ALLOCATION_BYTES = 64 * 1024 * 1024
 """The most that FFmpeg may ask for in one piece: a frame of 2 megapixels takes a quarter of it at most."""
 
+_MEASURED_FACTOR = 4
+"""Frames up to this many times the limit on pixels may be decoded, so that the error can name their size."""
+
 _WITHOUT_PTS = frozenset({"avi"})
 """Demuxers of containers that store no pts."""
 
@@ -75,6 +78,11 @@ def _cap_allocations(num_bytes: int) -> None:
 
 av.logging.set_level(None)  # FFmpeg's log callback wants the GIL in the midst of decoding: contention, deadlocks
 _cap_allocations(MAX_ALLOCATION_BYTES)
+
+
+def decoder_options(limits: Limits) -> dict[str, str]:
+    """Options of every FFmpeg decoder: it refuses much too large frames, those that are never shown as well."""
+    return {"max_pixels": str(_MEASURED_FACTOR * limits.max_frame_pixels)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,7 +184,7 @@ def _open(data: bytes | bytearray | memoryview, limits: Limits) -> InputContaine
             io.BytesIO(data),
             mode="r",
             metadata_errors="replace",
-            options={"max_pixels": str(limits.max_frame_pixels)},  # for the frames that probing decodes
+            options=decoder_options(limits),  # probing decodes some frames
             container_options={"protocol_whitelist": "none", "format_whitelist": ",".join(CONTAINERS)},
         )
     except MemoryError as exc:

@@ -23,7 +23,7 @@ from av.codec.context import ThreadType
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
-from handler.container import VIDEO_CODECS, Container, VideoStream
+from handler.container import VIDEO_CODECS, Container, VideoStream, decoder_options
 from handler.errors import ActivityError, LimitExceeded, UndecodableMedia, UnsupportedMedia
 from handler.limits import Limits
 from handler.packets import REMEDY, Packets
@@ -186,7 +186,9 @@ def _decode_sequential(stream: VideoStream, times: NDArray[np.float64], size: in
             seen.append(ticks)
         if not seen:
             raise UndecodableMedia(
-                f"no frame came out of {len(packets.items)} packets of codec {stream.codec}", remedy=REMEDY
+                f"no frame of at most {limits.max_frame_pixels} pixels came out of {len(packets.items)} packets of codec"
+                f" {stream.codec}",
+                remedy=REMEDY,
             )
         shown = _shown_at(times, np.unique(np.array(seen, dtype=np.int64)), packets)
         if np.array_equal(shown, wanted):
@@ -298,7 +300,7 @@ def _ready_context(stream: VideoStream, limits: Limits) -> av.VideoCodecContext:
     if not context.is_open:
         context.thread_count = 1
         context.thread_type = ThreadType.NONE
-        context.options = {"max_pixels": str(limits.max_frame_pixels)}  # for frames that never come out, too
+        context.options = decoder_options(limits)
     context.flush_buffers()
     context.skip_frame = "DEFAULT"
     return context

@@ -1,0 +1,223 @@
+"""Opening untrusted bytes: streams, spans, limits, and what must never be opened."""
+
+from __future__ import annotations
+
+import ctypes
+import resource
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from av.container import InputContainer
+
+from handler.container import MAX_ALLOCATION_BYTES, _open, open_container
+from handler.errors import ActivityError, LimitExceeded, UndecodableMedia, UnsupportedMedia
+from handler.limits import Limits
+from tests.media import X264, X264_B_FRAMES, Picture, Sound, gif, overwrite, png, render, with_cover
+
+LIMITS = Limits()
+H264 = Picture(options=X264)
+SDP = (
+    b"v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
+    b"m=video 5004 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n"
+)
+
+
+def spans(data: bytes) -> tuple[float, ...]:
+    with open_container(data, LIMITS) as container:
+        assert container.video is not None
+        assert container.audio is not None
+        video, audio = container.video.span, container.audio.span
+        return video.start_seconds, video.stop_seconds, audio.start_seconds, audio.stop_seconds
+
+
+def test_streams_are_described() -> None:
+    with open_container(render("mp4", H264, Sound(channels=2)), LIMITS) as container:
+        assert container.video is not None
+        assert container.audio is not None
+        assert (container.video.codec, container.video.width, container.video.height) == ("h264", 64, 48)
+        assert (container.audio.codec, container.audio.sample_rate, container.audio.channels) == ("aac", 16_000, 2)
+        assert len(container.video.packets.items) == 40
+        assert container.video.packets.is_exact
+
+
+@pytest.mark.parametrize(
+    ("format_name", "picture", "sound", "tolerance"),
+    [
+        ("mp4", Picture(options=X264_B_FRAMES), Sound(), 1e-9),
+        ("mov", Picture(codec="mjpeg", pix_fmt="yuvj420p"), Sound(codec="pcm_s16le"), 1e-9),
+        ("matroska", Picture(codec="ffv1"), Sound(codec="flac"), 0.001),
+    ],
+)
+def test_spans_are_exact_and_leave_out_the_encoder_delay(
+    format_name: str, picture: Picture, sound: Sound, tolerance: float
+) -> None:
+    assert spans(render(format_name, picture, sound)) == pytest.approx((0.0, 1.6, 0.0, 1.6), abs=tolerance)
+
+
+def test_opus_in_webm_is_true_to_the_milliseconds_of_its_container() -> None:
+    picture = Picture(codec="libvpx", options=(("deadline", "realtime"),))
+    data = render("webm", picture, Sound(codec="libopus", rate=48_000))
+    start, stop = spans(data)[2:]
+    assert start == pytest.approx(0.0, abs=0.001)  # 6.5 ms of delay stand as 7 ms
+    assert stop == pytest.approx(1.6, abs=0.021)  # up to a packet of padding
+
+
+def test_a_later_start_and_a_variable_rate() -> None:
+    pts = (2_000, 2_040, 2_300, 2_310, 2_900)
+    picture = Picture(codec="ffv1", num_frames=5, pts_ms=pts)
+    with open_container(render("matroska", picture), LIMITS) as container:
+        assert container.video is not None
+        packets = container.video.packets
+        assert packets.seconds(packets.pts).tolist() == [2.0, 2.04, 2.3, 2.31, 2.9]
+        assert container.span.start_seconds == 2.0
+        assert container.span.stop_seconds == pytest.approx(2.94)  # the last frame lasts one nominal frame
+
+
+def test_the_container_spans_both_streams() -> None:
+    data = render(
+        "matroska", Picture(codec="ffv1", num_frames=20, pts_ms=tuple(range(500, 1_300, 40))), Sound(codec="flac")
+    )
+    with open_container(data, LIMITS) as container:
+        assert container.span.start_seconds == 0.0
+        assert container.span.stop_seconds == pytest.approx(1.6, abs=0.001)
+
+
+def test_one_modality_alone() -> None:
+    with open_container(render("wav", Sound(codec="pcm_s16le")), LIMITS) as container:
+        assert container.video is None
+        assert container.audio is not None
+    with open_container(render("mp4", H264), LIMITS) as container:
+        assert container.video is not None
+        assert container.audio is None
+
+
+def test_what_an_edit_list_cuts_is_not_shown() -> None:
+    data = render("mp4", Picture(options=(*X264, ("g", "250"))))
+    timescale = 12_800  # ticks a second of the track
+    data = overwrite(data, b"elst", 12, struct.pack(">i", 10 * timescale // 25))  # begin with frame 10
+    with open_container(data, LIMITS) as container:
+        assert container.video is not None
+        packets = container.video.packets
+        assert np.flatnonzero(~packets.is_shown).tolist() == list(range(10))
+        assert container.span.start_seconds == 0.0
+        assert container.span.stop_seconds == pytest.approx(1.2)
+
+
+def test_a_guessed_order_is_not_exact() -> None:
+    for codec, options, exact in (("mpeg4", (("bf", "2"),), False), ("mpeg4", (), True), ("mjpeg", (), True)):
+        picture = Picture(codec=codec, options=options, pix_fmt="yuvj420p" if codec == "mjpeg" else "yuv420p")
+        with open_container(render("avi", picture), LIMITS) as container:
+            assert container.video is not None
+            assert container.video.packets.is_exact is exact
+
+
+def test_a_cover_picture_is_no_video() -> None:
+    data = with_cover(render("mp3", Sound(codec="libmp3lame")), png(6_000, 6_000))
+    with open_container(data, LIMITS) as container:
+        assert container.video is None
+        assert container.audio is not None
+        assert container.audio.codec == "mp3float"
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (b"", UndecodableMedia),
+        (b"hello, world", UndecodableMedia),
+        (bytes(range(256)) * 64, UndecodableMedia),
+        (render("mp4", H264)[:600], UndecodableMedia),
+        (b"ffconcat version 1.0\nfile clip.mp4\n", UnsupportedMedia),
+        (SDP, UnsupportedMedia),
+        (b"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nclip.mp4\n", ActivityError),
+        (png(8, 8), UnsupportedMedia),
+    ],
+    ids=["empty", "text", "noise", "cut", "ffconcat", "sdp", "m3u8", "png"],
+)
+def test_what_is_no_media_is_refused(data: bytes, error: type[ActivityError]) -> None:
+    with pytest.raises(error) as caught:
+        open_container(data, LIMITS)
+    assert caught.value.status in {413, 415, 422}
+
+
+def test_a_playlist_reads_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "clip.mp4").write_bytes(render("mp4", H264))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UnsupportedMedia, match="the container is not one of those allowed: mov"):
+        open_container(b"ffconcat version 1.0\nfile clip.mp4\n", LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        (Limits(max_bytes=1_000), r"the media part has \d+ bytes, the limit is 1000"),
+        (Limits(max_streams=1), "the file has 2 streams, the limit is 1"),
+        (Limits(max_packets=50), "the file has more than 50 packets"),
+        (Limits(max_duration_seconds=1.0), r"the clip lasts 1\.\d+ s or more, the limit is 1 s"),
+    ],
+)
+def test_limits_say_the_value_and_the_limit(limits: Limits, message: str) -> None:
+    with pytest.raises(LimitExceeded, match=message):
+        open_container(render("mp4", H264, Sound()), limits)
+
+
+def test_a_gap_between_picture_and_sound_counts_as_duration() -> None:
+    picture = Picture(codec="ffv1", num_frames=5, pts_ms=tuple(range(50_000, 50_200, 40)))
+    with pytest.raises(LimitExceeded, match=r"the clip lasts 5\d\.\d+ s or more, the limit is 40 s"):
+        open_container(render("matroska", picture, Sound(codec="flac")), Limits(max_duration_seconds=40.0))
+
+
+def test_the_stream_with_an_allowed_codec_is_preferred() -> None:
+    other = Picture(codec="png", pix_fmt="rgb24", width=96, height=96)
+    for streams, codec in (((other, H264), "h264"), ((H264, other), "h264"), ((other,), "png")):
+        with open_container(render("mov", *streams), LIMITS) as container:
+            assert container.video is not None
+            assert container.video.codec == codec
+            assert len(container.video.packets.items) == 40
+
+
+def test_ffmpeg_gets_no_large_allocation() -> None:
+    maps = Path("/proc/self/maps").read_text(encoding="utf-8")
+    library = next(line.split(maxsplit=5)[5] for line in maps.splitlines() if "/libavutil" in line)
+    avutil = ctypes.CDLL(library)
+    avutil.av_malloc.restype = ctypes.c_void_p
+    avutil.av_free.argtypes = [ctypes.c_void_p]
+    assert avutil.av_malloc(ctypes.c_size_t(MAX_ALLOCATION_BYTES + 1)) is None
+    allowed = avutil.av_malloc(ctypes.c_size_t(MAX_ALLOCATION_BYTES // 2))
+    assert allowed is not None
+    avutil.av_free(allowed)
+
+
+def test_a_table_of_fifty_million_samples_takes_no_memory() -> None:
+    data = render("mp4", H264)
+    data = overwrite(data, b"stsz", 4, struct.pack(">II", 1, 50_000_000))
+    data = overwrite(data, b"stts", 8, struct.pack(">I", 50_000_000))
+    data = overwrite(data, b"stsc", 12, struct.pack(">I", 50_000_000))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ActivityError) as caught:
+        open_container(data, LIMITS)
+    assert caught.value.status in {413, 422}
+    grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown_kib < 300 * 1024  # plain PyAV takes 1.8 GB
+
+
+def test_a_gif_of_many_huge_frames_opens_without_decoding_them() -> None:
+    with open_container(gif(16_000, 16_000, 2_000), LIMITS) as container:
+        assert container.video is not None
+        assert len(container.video.packets.items) == 2_000
+
+
+def test_files_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+
+    def remember(data: bytes, limits: Limits) -> InputContainer:
+        opened.append(_open(data, limits))
+        return opened[-1]
+
+    monkeypatch.setattr("handler.container._open", remember)
+    with pytest.raises(ZeroDivisionError), open_container(render("mp4", H264), LIMITS):
+        raise ZeroDivisionError
+    with pytest.raises(LimitExceeded):
+        open_container(render("mp4", H264), Limits(max_packets=5))
+    assert [bool(file.input_was_opened) for file in opened] == [False, False]
