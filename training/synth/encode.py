@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import cast
@@ -70,20 +71,41 @@ def encode_clip(script: ClipScript, frames: Iterable[NDArray[np.uint8]], wavefor
     with av.open(target, "w", format=script.container, container_options=codecs.container_options) as container:
         video, audio = _add_video(container, script, codecs), _add_audio(container, script, codecs, len(waveform))
         container.start_encoding()
-        step, heard = audio.codec_context.frame_size, 0
-        for pts, picture in zip(script.timeline.frame_pts, frames, strict=True):
-            due = script.timeline.sample_at(pts * script.timeline.tick_seconds)
-            while heard < min(due, waveform.shape[1]):
-                container.mux(audio.encode(_audio_frame(script, codecs, waveform[:, heard : heard + step], heard)))
-                heard += step
-            frame = av.VideoFrame.from_ndarray(picture, format="yuv420p")
-            frame.pts, frame.time_base = pts, script.timeline.tick_seconds
-            container.mux(video.encode(frame))
-        for at in range(heard, waveform.shape[1], step):
-            container.mux(audio.encode(_audio_frame(script, codecs, waveform[:, at : at + step], at)))
+        pictures = _build_pictures(script, frames)
+        sounds = _build_sounds(script, codecs, waveform, audio.codec_context.frame_size)
+        in_time: Iterator[av.VideoFrame | av.AudioFrame] = heapq.merge(pictures, sounds, key=_seconds)
+        for frame in in_time:
+            container.mux(video.encode(frame) if isinstance(frame, av.VideoFrame) else audio.encode(frame))
         container.mux(video.encode())
         container.mux(audio.encode())
     return target.getvalue()
+
+
+def _seconds(frame: av.VideoFrame | av.AudioFrame) -> Fraction:
+    return cast("int", frame.pts) * cast("Fraction", frame.time_base)
+
+
+def _build_pictures(script: ClipScript, frames: Iterable[NDArray[np.uint8]]) -> Iterator[av.VideoFrame]:
+    timeline = script.timeline
+    for pts, planes in zip(timeline.frame_pts, frames, strict=True):
+        frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
+        frame.pts, frame.time_base = pts, timeline.tick_seconds
+        yield frame
+
+
+def _build_sounds(
+    script: ClipScript, codecs: Codecs, waveform: NDArray[np.float32], frame_size: int
+) -> Iterator[av.AudioFrame]:
+    """Frames of ``frame_size`` samples, the last one shorter."""
+    channels, length = waveform.shape
+    rate, layout = script.timeline.sample_rate, _layout(channels)
+    for first in range(0, length, frame_size):
+        samples = waveform[:, first : first + frame_size]
+        packed = samples if codecs.sample_format == "fltp" else samples.T.reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(packed), format=codecs.sample_format, layout=layout)
+        frame.sample_rate, frame.time_base = rate, Fraction(1, rate)
+        frame.pts = script.timeline.first_sample + first
+        yield frame
 
 
 def _add_video(container: OutputContainer, script: ClipScript, codecs: Codecs) -> VideoStream:
@@ -104,14 +126,3 @@ def _add_audio(container: OutputContainer, script: ClipScript, codecs: Codecs, c
 
 def _layout(channels: int) -> str:
     return "mono" if channels == 1 else "stereo"
-
-
-def _audio_frame(script: ClipScript, codecs: Codecs, samples: NDArray[np.float32], first: int) -> av.AudioFrame:
-    channels = len(samples)
-    packed = samples if codecs.sample_format == "fltp" else samples.T.reshape(1, -1)
-    frame = av.AudioFrame.from_ndarray(
-        np.ascontiguousarray(packed), format=codecs.sample_format, layout=_layout(channels)
-    )
-    rate = script.timeline.sample_rate
-    frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), script.timeline.first_sample + first
-    return frame

@@ -80,6 +80,23 @@ def test_noise_has_its_level_and_changes() -> None:
     assert (one - other).std() == pytest.approx(4 * np.sqrt(2), abs=0.3)
 
 
+def test_the_object_is_where_its_activity_has_it_at_each_pts() -> None:
+    """The last frame before the edge belongs to the first activity, the frame at the edge to the second."""
+    base = still_script(Sprite("disc", 0.1, (200, 128, 128)))
+    script = find_script(lambda _: True, Activity(0, 0, 0), Activity(1, 0, 0))
+    script = replace(script, scene=base.scene)
+    times = script.timeline.frame_seconds
+    edge = times.index(script.segments[1].start_seconds)
+    frames = list(draw_frames(script))
+    for index, segment in ((0, 0), (edge - 1, 0), (edge, 1), (edge + 7, 1)):
+        shown = script.segments[segment]
+        luma = planes(frames[index])[0].astype(float) - 60
+        rows, columns = np.mgrid[0:120, 0:160] + 0.5
+        found = (luma * columns).sum() / luma.sum() / 160, (luma * rows).sum() / luma.sum() / 120
+        want = shown.motion.position(segment, float(times[index] - shown.start_seconds))
+        assert found == pytest.approx(want, abs=0.002)
+
+
 @pytest.mark.parametrize("motion", [0, 1])
 def test_the_motion_is_read_from_the_change(motion: int) -> None:
     """Over half a second the profile along the moving axis varies more, with all distractors and noise."""

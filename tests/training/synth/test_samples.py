@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 
 import av
 import pytest
@@ -12,11 +13,10 @@ from training.synth.samples import CANARY_LABELS, DEMO_LABELS, render_canary, re
 
 
 @pytest.mark.parametrize(
-    ("rendered", "labels", "seconds"),
-    [(render_canary(), CANARY_LABELS, 9.0), (render_demo(), DEMO_LABELS, 20.0)],
-    ids=["canary", "demo"],
+    ("render", "labels", "seconds"), [(render_canary, CANARY_LABELS, 9.0), (render_demo, DEMO_LABELS, 20.0)]
 )
-def test_samples_are_h264_and_aac(rendered: RenderedClip, labels: tuple[str, ...], seconds: float) -> None:
+def test_samples_are_h264_and_aac(render: Callable[[], RenderedClip], labels: tuple[str, ...], seconds: float) -> None:
+    rendered = render()
     with av.open(io.BytesIO(rendered.video)) as container:
         assert container.format.name.startswith("mov,mp4")
         assert container.streams.video[0].codec_context.name == "h264"
