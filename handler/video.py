@@ -186,8 +186,8 @@ def _decode_sequential(stream: VideoStream, times: NDArray[np.float64], size: in
             seen.append(ticks)
         if not seen:
             raise UndecodableMedia(
-                f"no frame of at most {limits.max_frame_pixels} pixels came out of {len(packets.items)} packets of codec"
-                f" {stream.codec}",
+                f"no frame of at most {limits.max_frame_pixels} pixels came out of the {len(packets.items)} packets"
+                f" of codec {stream.codec}",
                 remedy=REMEDY,
             )
         shown = _shown_at(times, np.unique(np.array(seen, dtype=np.int64)), packets)
