@@ -55,9 +55,14 @@ add_command(package, MODEL)
 
 
 def main() -> None:
-    """Run a command; an error that the user can act on ends with exit code 1 and says what to do."""
+    """The command ``activity``."""
+    run(app)
+
+
+def run(application: typer.Typer) -> None:
+    """Run a command line; an error that the user can act on ends with exit code 1 and says what to do."""
     try:
-        app()
+        application()
     except (CommandError, ClientError) as error:
         stderr.print(f"[red]Error:[/red] {escape(error.message)}")
         stderr.print(escape(error.remedy))

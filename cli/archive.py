@@ -67,30 +67,27 @@ class ArchiveSummary:
     num_files: int
 
 
-def build_archive(checkpoint: Path, output: Path, *, name: str = "activity", version: str = "1.0") -> ArchiveSummary:
+def build_archive(
+    checkpoint: Path, output: Path, *, name: str | None = None, version: str | None = None
+) -> ArchiveSummary:
     """Build an archive from a checkpoint folder.
 
     Args:
         checkpoint: folder with model.safetensors, model.json and tokenizer.json.
         output: the ``.mar`` file to write; its folder is made, an older file is replaced at the very end.
-        name: the model's name, in the archive and in its answers.
+        name: the model's name, in the archive and in its answers; None is the checkpoint's own.
         version: the model's version, likewise.
 
     Raises:
         CommandError: when the checkpoint is none, or name or version are not allowed.
     """
-    for what, value in (("name", name), ("version", version)):
-        if not NAME.fullmatch(value):
-            raise CommandError(
-                f"The {what} '{value}' cannot be used.", remedy="Use letters, digits, dots, hyphens and underscores."
-            )
     output.parent.mkdir(parents=True, exist_ok=True)
     # A folder of its own: the archiver deletes <its temp folder>/<name> before it begins.
     with tempfile.TemporaryDirectory(prefix="activity-package-") as scratch:
         stage = Path(scratch, "stage")
         stage_code(stage)
         with step("Reading the checkpoint"):
-            _stage_checkpoint(checkpoint, stage, name=name, version=version)
+            name, version = _stage_checkpoint(checkpoint, stage, name, version)
         with step("Rendering the canary and asking the model"):
             _stage_canary(stage)
         with step("Writing the archive"):
@@ -113,7 +110,8 @@ def select_requirements(lock: str) -> str:
     return "".join(f"{line}\n" for line in lines if line.partition("==")[0] in REQUIREMENTS)
 
 
-def _stage_checkpoint(checkpoint: Path, stage: Path, *, name: str, version: str) -> None:
+def _stage_checkpoint(checkpoint: Path, stage: Path, name: str | None, version: str | None) -> tuple[str, str]:
+    """Copy the checkpoint, named as it will be served; returns name and version."""
     from models.checkpoint import (  # noqa: PLC0415 - it imports torch
         DESCRIPTION_FILE,
         TOKENIZER_FILE,
@@ -127,6 +125,12 @@ def _stage_checkpoint(checkpoint: Path, stage: Path, *, name: str, version: str)
         description = read_description(checkpoint)
     except SettingsError as exc:
         raise CommandError(str(exc), remedy="Name the checkpoint's folder with --checkpoint.") from exc
+    identity = {"name": name or description.name, "version": version or description.version}
+    for what, value in identity.items():
+        if not NAME.fullmatch(value):
+            raise CommandError(
+                f"The {what} '{value}' cannot be used.", remedy="Use letters, digits, dots, hyphens and underscores."
+            )
     files = [WEIGHTS_FILE] if description.config.text is None else [WEIGHTS_FILE, TOKENIZER_FILE]
     for file in files:
         if not (checkpoint / file).is_file():
@@ -134,7 +138,8 @@ def _stage_checkpoint(checkpoint: Path, stage: Path, *, name: str, version: str)
                 f"{checkpoint} has no {file}.", remedy=f"It belongs beside {DESCRIPTION_FILE}: train or fetch it again."
             )
         shutil.copyfile(checkpoint / file, stage / file)
-    write_description(stage, description.model_copy(update={"name": name, "version": version}))
+    write_description(stage, description.model_copy(update=identity))
+    return identity["name"], identity["version"]
 
 
 def _stage_canary(stage: Path) -> None:

@@ -12,6 +12,7 @@ from cli.progress import stderr
 PROJECT = Path(__file__).resolve().parent.parent
 DEMO_CHECKPOINT = PROJECT / "model-store" / "demo"
 DEFAULT_ARCHIVE = PROJECT / "model-store" / "activity.mar"
+OWN = "the checkpoint's own"
 
 
 def package(
@@ -22,10 +23,12 @@ def package(
         ),
     ] = DEMO_CHECKPOINT,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The archive to write.", show_default="model-store/NAME.mar")
+        Path, typer.Option("--output", "-o", help="The archive to write.", show_default="model-store/activity.mar")
+    ] = DEFAULT_ARCHIVE,
+    name: Annotated[
+        str | None, typer.Option(help="The model's name, in the archive and in its answers.", show_default=OWN)
     ] = None,
-    name: Annotated[str, typer.Option(help="The model's name, in the archive and in its answers.")] = "activity",
-    version: Annotated[str, typer.Option(help="The model's version, likewise.")] = "1.0",
+    version: Annotated[str | None, typer.Option(help="The model's version, likewise.", show_default=OWN)] = None,
 ) -> None:
     """Build a self-contained TorchServe archive (.mar) from a checkpoint.
 
@@ -40,6 +43,6 @@ def package(
     """
     from cli.archive import build_archive  # noqa: PLC0415 - help must not wait for what only the work needs
 
-    summary = build_archive(checkpoint, output or DEFAULT_ARCHIVE.with_name(f"{name}.mar"), name=name, version=version)
+    summary = build_archive(checkpoint, output, name=name, version=version)
     stderr.print(f"[bold]{summary.path}[/bold]: {summary.num_files} files, {summary.size_bytes / 1e6:.1f} MB")
     stderr.print(f"SHA-256 {summary.sha256}")
