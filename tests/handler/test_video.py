@@ -6,6 +6,7 @@ import io
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -171,12 +172,89 @@ def test_what_an_edit_list_cuts_is_never_shown() -> None:
     assert np.array_equal(planned, video._decode_sequential(stream, times, SIZE, LIMITS))
 
 
-def test_key_frames_that_are_none_are_found_out() -> None:
-    stream = stream_of(render("mp4", Picture(options=X264_B_FRAMES)))
+@pytest.mark.parametrize("name", ["h264 long gop", "mpeg-4", "vp8"])
+def test_key_frames_that_are_none_are_found_out(name: str) -> None:
+    container, picture = PLANNED[name]
+    stream = stream_of(render(container, picture))
     lying = replace(stream, packets=replace(stream.packets, is_key=np.ones(40, dtype=np.bool_)))
     times = np.array([0.5, 1.0, 1.3])
     assert video._decode_planned(lying, times, SIZE, LIMITS) is None
     assert decoded_places(video._decode_sequential(lying, times, SIZE, LIMITS)) == [12, 25, 32]
+
+
+def test_frames_that_come_out_in_another_order_than_their_pts_are_found_out() -> None:
+    container, picture = SEQUENTIAL["guessed order, h264"]
+    stream = stream_of(render(container, picture))
+    trusting = replace(stream, packets=replace(stream.packets, is_exact=True))
+    times = stream.span.start_seconds + picture.times_seconds
+    frames = video._Frames(SIZE, 40, LIMITS)
+    with pytest.raises(video._Missing):
+        video._decode_run(trusting, video._Run(0, 40), np.ones(40, dtype=np.bool_), frames, LIMITS)
+    assert video._decode_planned(trusting, times, SIZE, LIMITS) is None
+
+
+def test_a_wanted_frame_that_is_damaged_is_found_out() -> None:
+    data = bytearray(render("mp4", Picture(options=(*X264, ("g", "10")), width=320, height=240)))
+    item = stream_of(bytes(data)).packets.items[20]
+    assert item.pos is not None
+    data[item.pos + item.size // 2 : item.pos + item.size] = bytes(item.size - item.size // 2)
+    stream = stream_of(bytes(data))
+    frames = stream.handle.codec_context.decode(stream.packets.items[20]) + stream.handle.codec_context.decode(None)
+    assert [frame.is_corrupt for frame in frames] == [True]  # it comes out, patched up
+    assert video._decode_planned(stream, np.array([0.8]), SIZE, LIMITS) is None
+    assert video._decode_planned(stream, np.array([0.7]), SIZE, LIMITS) is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "optional"),
+    [("h264 long gop", "all but the first and the wanted"), ("av1", "none")],
+)
+def test_frames_are_skipped_only_where_nothing_wants_them(
+    name: str, optional: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes: list[str] = []
+
+    class Recorder:
+        """A decoder that notes how each packet is to be decoded."""
+
+        def __init__(self, stream: VideoStream, limits: Limits) -> None:
+            self._context = ready_context(stream, limits)
+
+        skip_frame = "DEFAULT"
+
+        def decode(self, packet: object) -> list[object]:
+            modes.append(self.skip_frame)
+            return list(self._context.decode(packet))
+
+    ready_context: Any = video._ready_context
+    monkeypatch.setattr(video, "_ready_context", Recorder)
+    container, picture = PLANNED[name]
+    stream = stream_of(render(container, picture))
+    is_wanted = np.isin(np.arange(40), [4, 9])
+    video._decode_run(stream, video._Run(0, 12), is_wanted, video._Frames(SIZE, 1, LIMITS), LIMITS)
+    skipped = set() if optional == "none" else set(range(12)) - {0, 4, 9}
+    assert modes == ["NONREF" if place in skipped else "DEFAULT" for place in range(12)] + ["DEFAULT"]
+
+
+@pytest.mark.parametrize(
+    ("stamps", "ticks"),
+    [
+        pytest.param([(0, 0), (2, 1), (4, 2)], [0, 2, 4], id="pts where both rise"),
+        pytest.param([(1, 0), (3, 1), (2, 2), (5, 3)], [1, 3, 2, 3], id="dts from where pts went backwards"),
+        pytest.param([(1, 5), (2, 4), (3, 3)], [1, 2, 3], id="pts where dts go backwards"),
+        pytest.param([(None, 7), (None, 9)], [7, 9], id="dts where there are no pts"),
+        pytest.param([(3, None), (None, None), (9, None), (None, None)], [3, 5, 9, 11], id="the nominal rate"),
+        pytest.param([(None, None), (None, None)], [100, 102], id="from the first packet on"),
+    ],
+)
+def test_the_clock(stamps: list[tuple[int | None, int | None]], ticks: list[int]) -> None:
+    clock = video._Clock(first=100, nominal_ticks=2)
+    frames = []
+    for pts, dts in stamps:
+        frame = av.VideoFrame(16, 16)
+        frame.pts, frame.dts = pts, dts
+        frames.append(frame)
+    assert [clock.read(frame) for frame in frames] == ticks
 
 
 def test_a_damaged_stream_falls_back_and_holds_frames() -> None:
