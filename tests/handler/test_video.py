@@ -172,7 +172,7 @@ def test_what_an_edit_list_cuts_is_never_shown() -> None:
     assert np.array_equal(planned, video._decode_sequential(stream, times, SIZE, LIMITS))
 
 
-@pytest.mark.parametrize("name", ["h264 long gop", "mpeg-4", "vp8"])
+@pytest.mark.parametrize("name", ["h264 long gop", "vp8", "mpeg-4 avi", "h263"])
 def test_key_frames_that_are_none_are_found_out(name: str) -> None:
     container, picture = PLANNED[name]
     stream = stream_of(render(container, picture))
