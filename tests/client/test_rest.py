@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from client.errors import (
+    ClientError,
+    ModelNotFound,
+    Overloaded,
+    Refused,
+    ServerTimeout,
+    ServerUnreachable,
+    TooLarge,
+    UnexpectedAnswer,
+    WorkerFailed,
+)
+from client.rest import RestClient, is_loopback, prediction_path
+from tests.client.fake_server import FakeServer
+
+
+def torchserve_error(code: int, kind: str, message: str) -> bytes:
+    return json.dumps({"code": code, "type": kind, "message": message}).encode()
+
+
+def test_a_video_alone_goes_as_one_raw_body(server: FakeServer) -> None:
+    with RestClient(server.url, "key") as client:
+        client.predict(b"\x00\xffmedia")
+    (received,) = server.received
+    assert (received.method, received.path) == ("POST", "/predictions/activity")
+    assert received.body == b"\x00\xffmedia"
+    assert received.headers["content-type"] == "application/octet-stream"
+    assert received.headers["authorization"] == "Bearer key"
+
+
+def test_empty_options_keep_the_raw_body(server: FakeServer) -> None:
+    with RestClient(server.url) as client:
+        client.predict(b"media", options={})
+    assert server.received[0].body == b"media"
+    assert "authorization" not in server.received[0].headers
+
+
+def test_several_parts_go_as_files_so_that_the_server_keeps_their_types(server: FakeServer) -> None:
+    with RestClient(server.url) as client:
+        client.predict(b"v\r\n\x00", b"a", "grüß", {"top_k": 3})
+    parts = server.received[0].parts()
+    assert parts["video"] == ("video", "application/octet-stream", b"v\r\n\x00")
+    assert parts["audio"] == ("audio", "application/octet-stream", b"a")
+    assert parts["text"] == ("text", "application/octet-stream", "grüß".encode())
+    name, content_type, options = parts["options"]
+    assert (name, content_type, json.loads(options)) == ("options", "application/json", {"top_k": 3})
+    assert len(parts) == 4
+
+
+def test_text_bytes_are_not_touched(server: FakeServer) -> None:
+    with RestClient(server.url) as client:
+        client.predict(text=b"\xef\xbb\xbfWEBVTT\r\n\xff")
+    assert server.received[0].parts()["text"][2] == b"\xef\xbb\xbfWEBVTT\r\n\xff"
+
+
+def test_model_and_version_are_in_the_path(server: FakeServer) -> None:
+    with RestClient(server.url + "/", model="my model", version="2.0/b") as client:
+        client.predict(b"x")
+    assert server.received[0].path == "/predictions/my%20model/2.0%2Fb"
+    assert prediction_path("activity", "1.0") == "/predictions/activity/1.0"
+
+
+def test_nothing_to_send_is_an_error_before_anything_is_sent(server: FakeServer) -> None:
+    with RestClient(server.url) as client, pytest.raises(ValueError, match="at least one of video, audio, text"):
+        client.predict(options={"top_k": 3})
+    assert server.received == []
+
+
+def test_the_answer_keeps_status_type_and_bytes(server: FakeServer) -> None:
+    server.status, server.body = 422, b'{"status":422,"code":"no_usable_modality","message":"m","remedy":"r"}'
+    with RestClient(server.url) as client:
+        answer = client.predict(b"x")
+    assert (answer.status, answer.content_type, answer.ok) == (422, "application/json", False)
+    assert answer.body == server.body
+    assert answer.json()["code"] == "no_usable_modality"
+
+
+def test_captions_are_an_answer_too(server: FakeServer) -> None:
+    server.content_type, server.body = "text/vtt; charset=utf-8", b"WEBVTT\n"
+    with RestClient(server.url) as client:
+        answer = client.predict(b"x", options={"format": "vtt"})
+    assert (answer.ok, answer.content_type, answer.body) == (True, "text/vtt; charset=utf-8", b"WEBVTT\n")
+    assert repr(answer) == "Answer(200, text/vtt; charset=utf-8, 7 bytes)"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "message", "expected"),
+    [
+        (400, "InvalidKeyException", "Token Authorization failed. Token either incorrect, expired, or ...", Refused),
+        (404, "ModelNotFoundException", "Model not found: activity", ModelNotFound),
+        (503, "ServiceUnavailableException", 'Model "activity" has no worker to serve inference', Overloaded),
+        (503, "InternalServerException", "Prediction failed", WorkerFailed),
+        (500, "InternalServerException", "Worker died.", WorkerFailed),
+        (507, "InternalServerException", "Out of resources", WorkerFailed),
+        (405, "MethodNotAllowedException", "Requested method is not allowed", UnexpectedAnswer),
+    ],
+)
+def test_what_torchserve_itself_answers_is_an_error_with_a_remedy(
+    server: FakeServer, status: int, kind: str, message: str, expected: type[ClientError]
+) -> None:
+    server.status, server.body = status, torchserve_error(status, kind, message)
+    with RestClient(server.url) as client, pytest.raises(ClientError) as caught:
+        client.predict(b"x")
+    assert type(caught.value) is expected
+    assert server.url in caught.value.message
+    assert caught.value.remedy.endswith(".")
+
+
+def test_a_bare_413_says_how_large_the_request_was(server: FakeServer) -> None:
+    server.status, server.content_type, server.body = 413, None, b""
+    with RestClient(server.url) as client, pytest.raises(TooLarge, match="12 bytes"):
+        client.predict(b"x" * 10, text="yy")
+
+
+def test_an_answer_without_a_type_is_not_the_models(server: FakeServer) -> None:
+    server.content_type, server.body = None, b"hello"
+    with RestClient(server.url) as client, pytest.raises(UnexpectedAnswer, match="no content type"):
+        client.predict(b"x")
+
+
+def test_nobody_listens(closed_port: int) -> None:
+    address = f"http://127.0.0.1:{closed_port}"
+    with RestClient(address) as client, pytest.raises(ServerUnreachable, match=address) as caught:
+        client.predict(b"x")
+    assert "activity serve" in caught.value.remedy
+
+
+def test_an_answer_that_takes_too_long(server: FakeServer) -> None:
+    server.release.clear()
+    with RestClient(server.url, timeout_seconds=0.05) as client, pytest.raises(ServerTimeout, match=r"within 0\.05 s"):
+        client.predict(b"x")
+
+
+def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(
+    server: FakeServer, closed_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{closed_port}")
+    with RestClient(server.url) as client:
+        assert client.predict(b"x").ok
+
+
+@pytest.mark.parametrize(
+    ("url", "loopback"),
+    [
+        ("http://127.0.0.1:8080", True),
+        ("http://localhost:1", True),
+        ("http://[::1]:80", True),
+        ("http://example.org", False),
+        ("http://10.0.0.1:8080", False),
+    ],
+)
+def test_loopback_addresses(url: str, loopback: bool) -> None:
+    assert is_loopback(url) is loopback
