@@ -133,7 +133,7 @@ def _decode_runs(stream: AudioStream, limits: Limits) -> list[_Run]:
         _check_sound(frame.sample_rate, frame.layout.nb_channels, limits)
         if not frame.samples:
             continue
-        seconds = None if frame.pts is None else float(frame.pts * stream.packets.time_base)
+        seconds = None if frame.pts is None else float(stream.packets.seconds(np.array(frame.pts)))
         if not runs or runs[-1].rate != frame.sample_rate:
             if len(runs) > _MAX_RATE_CHANGES:
                 raise UndecodableMedia(

@@ -65,6 +65,9 @@ _MEASURED_FACTOR = 4
 _WITHOUT_PTS = frozenset({"avi"})
 """Demuxers of containers that store no pts."""
 
+_WITHOUT_CLOCK = frozenset({"mp3"})
+"""Demuxers that make up the times, and count the encoder's delay before the first sample."""
+
 _NO_PICTURE = Disposition.attached_pic | Disposition.timed_thumbnails
 
 
@@ -211,7 +214,7 @@ def _index(opened: InputContainer, limits: Limits) -> Container:
         if items and stream is picture:
             video = _video_stream(stream, items, has_pts=opened.format.name not in _WITHOUT_PTS)
         elif items:
-            audio = _audio_stream(stream, items)
+            audio = _audio_stream(stream, items, has_clock=opened.format.name not in _WITHOUT_CLOCK)
     if video is None and audio is None:
         raise UndecodableMedia("the file holds neither picture nor sound", remedy=REMEDY)
     container = Container(opened, video, audio)
@@ -237,10 +240,11 @@ def _video_stream(stream: av.VideoStream, items: list[Packet[Any]], *, has_pts: 
     return VideoStream(_codec(stream), width, height, index_video(stream, items, has_pts=has_pts), stream)
 
 
-def _audio_stream(stream: av.AudioStream, items: list[Packet[Any]]) -> AudioStream:
+def _audio_stream(stream: av.AudioStream, items: list[Packet[Any]], *, has_clock: bool) -> AudioStream:
     context = stream.codec_context
     rate, channels = (0, 0) if context is None else (context.sample_rate or 0, context.channels)
-    return AudioStream(_codec(stream), rate, channels, index_audio(stream, items, sample_rate=rate), stream)
+    packets = index_audio(stream, items, sample_rate=rate, has_clock=has_clock)
+    return AudioStream(_codec(stream), rate, channels, packets, stream)
 
 
 def _codec(stream: Any) -> str:

@@ -51,10 +51,12 @@ class Packets:
     """Seconds of one tick."""
     span: Span
     """From the start of the first packet shown to the end of the last, in seconds on the clip's timeline."""
+    zero_seconds: float = 0.0
+    """Where the clip's timeline begins on the file's own clock."""
 
     def seconds(self, ticks: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Ticks as seconds, float64 of the same shape."""
-        return _to_seconds(ticks, self.time_base)
+        """Ticks as seconds on the clip's timeline, float64 of the same shape."""
+        return _to_seconds(ticks, self.time_base) - self.zero_seconds
 
 
 def demux(opened: InputContainer, streams: Sequence[Any], limits: Limits) -> list[list[Packet[Any]]]:
@@ -128,20 +130,24 @@ def index_video(stream: av.VideoStream, items: Sequence[Packet[Any]], *, has_pts
     return replace(packets, is_exact=packets.is_exact and has_order)
 
 
-def index_audio(stream: av.AudioStream, items: Sequence[Packet[Any]], *, sample_rate: int) -> Packets:
+def index_audio(stream: av.AudioStream, items: Sequence[Packet[Any]], *, sample_rate: int, has_clock: bool) -> Packets:
     """Lay a sound's packets on the timeline; the span leaves out the encoder's delay and padding.
 
     Args:
         stream: their PyAV stream.
         items: at least one packet, in decode order.
         sample_rate: as declared, in Hz; 0 when the file does not say.
+        has_clock: the container stores times. Where it does not, the sound begins at 0.
 
     Raises:
         UndecodableMedia: timestamps that no clip has.
     """
     time_base = stream.time_base or _DEFAULT_TIME_BASE
     durations = sorted(item.duration for item in items if item.duration)
-    return _index(items, time_base, durations[len(durations) // 2] if durations else 0, sample_rate)
+    packets = _index(items, time_base, durations[len(durations) // 2] if durations else 0, sample_rate)
+    if has_clock:
+        return packets
+    return replace(packets, zero_seconds=packets.span.start_seconds, span=Span(0.0, packets.span.duration_seconds))
 
 
 def _index(items: Sequence[Packet[Any]], time_base: Fraction, nominal_ticks: int, sample_rate: int) -> Packets:
@@ -157,8 +163,12 @@ def _index(items: Sequence[Packet[Any]], time_base: Fraction, nominal_ticks: int
     starts = _to_seconds(pts, time_base)
     stops = starts + _to_seconds(np.array([item.duration or nominal_ticks for item in items]), time_base)
     if sample_rate:
-        skips = np.array([_skipped_samples(item) for item in items], dtype=np.float64) / sample_rate
-        starts, stops = starts + skips[:, 0], stops - skips[:, 1]
+        lead, tail = np.array([_skipped_samples(item) for item in items], dtype=np.float64).T / sample_rate
+        # What is cut at a start may reach into the packets that follow.
+        starts = np.maximum(starts, np.maximum.accumulate(np.where(lead > 0, starts + lead, -np.inf)))
+        # A packet that is cut at its end lasts what is left of a whole one; some demuxers have shortened it already.
+        whole = _to_seconds(pts + nominal_ticks, time_base)
+        stops = np.where(tail > 0, np.minimum(stops, whole - tail), stops)
     start_seconds, stop_seconds = float(starts[is_shown].min()), float(stops[is_shown].max())
     if max(abs(start_seconds), abs(stop_seconds)) > _MAX_TIMESTAMP_SECONDS:
         raise UndecodableMedia("the timestamps of the file are out of any range", remedy=REMEDY)
