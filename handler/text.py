@@ -16,7 +16,7 @@ from handler.clip import Cue, Words
 from handler.errors import LimitExceeded, UndecodableMedia
 from handler.limits import Limits
 
-_TIME = r"(?:([0-9]{1,6}):)?([0-9]{1,2}):([0-9]{2})[.,]([0-9]{3})"
+_TIME = r"(?:([0-9]{1,6}):)?([0-5]?[0-9]):([0-5][0-9])[.,]([0-9]{3})"
 _TIMING = re.compile(rf"[ \t]*{_TIME}[ \t]*-->[ \t]*{_TIME}(?:[ \t].*)?")
 _TAG = re.compile(r"<[^<>]*>|\{\\[^{}]*\}")
 _ENTITY = re.compile(r"&(amp|lt|gt|nbsp|lrm|rlm);")
@@ -101,17 +101,17 @@ def _cues(lines: list[str], *, is_webvtt: bool) -> Iterator[Cue]:
     timing: re.Match[str] | None = None
     payload: list[str] = []
     for line in [*lines, ""]:
-        starts = _TIMING.fullmatch(line) if "-->" in line else None
-        if line.strip() and not starts:
+        has_arrow = "-->" in line  # even where it is no timing line it ends the cue above, and begins none
+        if line.strip() and not has_arrow:
             payload.append(line)
             continue
-        if starts and payload and _is_number(payload[-1]):
+        if has_arrow and payload and _is_number(payload[-1]):
             payload.pop()  # the number of the cue that begins here, where no empty line stands between
         if timing is not None:
             cue = _cue(timing, payload, is_webvtt=is_webvtt)
             if cue is not None:
                 yield cue
-        timing, payload = starts, []
+        timing, payload = _TIMING.fullmatch(line), []
 
 
 def _cue(timing: re.Match[str], payload: list[str], *, is_webvtt: bool) -> Cue | None:
@@ -126,4 +126,4 @@ def _cue(timing: re.Match[str], payload: list[str], *, is_webvtt: bool) -> Cue |
 
 def _seconds(parts: tuple[str | None, ...]) -> float:
     hours, minutes, seconds, milliseconds = (int(part or 0) for part in parts)
-    return ((hours * 60 + minutes) * 60 + seconds) + milliseconds / 1000
+    return (((hours * 60 + minutes) * 60 + seconds) * 1000 + milliseconds) / 1000
