@@ -184,7 +184,7 @@ def test_limits(text: str | bytes, message: str) -> None:
     ["<", "<<a", "{\\", "&", "&amp", "-->", "--> ", "\n", "0", "00:", "1\n", " ", "<a ", "00:00:01,000 ", "\r"],
 )
 def test_the_time_is_linear_in_the_length(unit: str) -> None:
-    head = "WEBVTT\n\n00:01.000 --> 00:02.000\nword "
+    head = "WEBVTT\n\n00:01.000 --> 00:02.000\nword\n"
     limits = Limits(max_text_characters=1_000_000)
 
     def seconds(length: int) -> float:
