@@ -22,10 +22,10 @@ finish() {
   local status=$?
   if [[ "$status" == 0 && "$keep" == yes ]]; then return; fi
   "$activity" stop --run-dir "$run_dir" > /dev/null 2>&1 || true
-  if [[ "$status" == 0 ]]; then
-    rm -rf -- "$run_dir"
-  else
+  if [[ "$status" == 1 && -d "$run_dir/logs" ]]; then
     echo "demo: it failed; the server's logs are in $run_dir/logs" >&2
+  else
+    rm -rf -- "$run_dir"
   fi
 }
 trap finish EXIT

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from cli.app import app
+from cli.predict import Format, read_options
+from tests.client.fake_server import FakeServer, fake_server
+
+PREDICTION = (
+    b'{"status":200,"model":{"name":"activity","version":"1.0"},"start_seconds":0.0,"duration_seconds":2.0,'
+    b'"modalities":{"video":{"used":true}},"activities":[{"label":"walk","score":0.9}],'
+    b'"segments":[{"start_seconds":0.0,"stop_seconds":2.0,"label":"walk","score":0.9}]}'
+)
+ERROR = b'{"status":422,"code":"undecodable_media","message":"no frame came [out]","remedy":"Send a whole file."}'
+
+
+@pytest.fixture
+def server() -> Iterator[FakeServer]:
+    with fake_server() as fake:
+        fake.body = PREDICTION
+        yield fake
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    path = tmp_path / "clip with space.mp4"
+    path.write_bytes(b"clip")
+    return path
+
+
+def predict(server: FakeServer, *arguments: object) -> Result:
+    command = ["predict", "--server", server.url, "--token", "key", *map(str, arguments)]
+    return CliRunner(env={"COLUMNS": "120"}).invoke(app, command)
+
+
+@pytest.mark.parametrize("shown", ["json", "vtt", "srt"])
+def test_the_servers_bytes_go_out_as_they_came(server: FakeServer, clip: Path, shown: str) -> None:
+    server.body = PREDICTION if shown == "json" else b"WEBVTT\r\n\xff\n"
+    server.content_type = "application/json" if shown == "json" else "text/vtt"
+    result = predict(server, clip, "--format", shown)
+    assert result.exit_code == 0
+    assert result.stdout_bytes == server.body
+
+
+def test_the_table_shows_label_and_time(server: FakeServer, clip: Path) -> None:
+    result = predict(server, clip)
+    assert result.exit_code == 0
+    assert "activity 1.0: 1 segments in 2.00 s" in result.stdout
+    assert "walk" in result.stdout
+    assert server.received[0].body == b"clip"
+    assert server.received[0].headers["authorization"] == "Bearer key"
+
+
+def test_every_part_is_sent_with_the_options(server: FakeServer, clip: Path, tmp_path: Path) -> None:
+    sound, words = tmp_path / "sound.wav", tmp_path / "words.vtt"
+    sound.write_bytes(b"sound")
+    words.write_bytes(b"WEBVTT\n")
+    result = predict(server, clip, "--audio", sound, "--text", words, "--options", '{"top_k": 3}', "--format", "srt")
+    assert result.exit_code == 0
+    parts = {name: body for name, (_, _, body) in server.received[0].parts().items()}
+    assert json.loads(parts.pop("options")) == {"top_k": 3, "format": "srt"}
+    assert parts == {"video": b"clip", "audio": b"sound", "text": b"WEBVTT\n"}
+
+
+def test_words_alone_are_enough(server: FakeServer, tmp_path: Path) -> None:
+    words = tmp_path / "words.txt"
+    words.write_text("somebody walks")
+    assert predict(server, "--text", words, "--version", "2.0").exit_code == 0
+    assert server.received[0].path == "/predictions/activity/2.0"
+
+
+@pytest.mark.parametrize(("shown", "stdout"), [("table", b""), ("json", ERROR), ("vtt", b"")])
+def test_an_error_ends_with_1_and_shows_its_remedy(server: FakeServer, clip: Path, shown: str, stdout: bytes) -> None:
+    server.status, server.body = 422, ERROR
+    result = predict(server, clip, "--format", shown)
+    assert result.exit_code == 1
+    assert result.stdout_bytes == stdout
+    assert "Error 422 (undecodable_media): no frame came [out]" in result.stderr
+    assert "Send a whole file." in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["missing.mp4"], ["--text", __file__, "--options", "{"], ["--text", __file__, "--format", "xml"]],
+)
+def test_a_wrong_command_ends_with_2(server: FakeServer, arguments: list[str]) -> None:
+    assert predict(server, *arguments).exit_code == 2
+    assert server.received == []
+
+
+@pytest.mark.parametrize(
+    ("text", "shown", "expected"),
+    [
+        (None, Format.table, {}),
+        (None, Format.json, {}),
+        (None, Format.vtt, {"format": "vtt"}),
+        ('{"top_k": 1}', Format.srt, {"top_k": 1, "format": "srt"}),
+        ('{"format": "vtt"}', Format.vtt, {"format": "vtt"}),
+    ],
+)
+def test_options_get_the_format_that_is_shown(text: str | None, shown: Format, expected: dict[str, Any]) -> None:
+    assert read_options(text, shown) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("{", "is no JSON"), ("[1]", "must be a JSON object"), ('{"format": "srt"}', "asks for the format 'srt'")],
+)
+def test_options_that_cannot_be_meant_are_refused(text: str, message: str) -> None:
+    with pytest.raises(typer.BadParameter, match=message):
+        read_options(text, Format.table)
+
+
+def test_without_a_server_it_says_how_to_start_one(clip: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["predict", str(clip), "--run-dir", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "No server was started from" in str(result.exception)
+
+
+def test_a_folder_that_is_no_checkpoint_is_a_wrong_command(clip: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["predict", str(clip), "--local", "--checkpoint", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "is no checkpoint" in result.stderr
