@@ -27,8 +27,8 @@ from handler.packets import REMEDY, check_duration
 _TOLERANCE_SECONDS = 0.02
 """A smaller gap or overlap is rounding of the container's timestamps (Matroska: 1 ms, AVI: a packet)."""
 
-_MAX_RATE_CHANGES = 16
-"""Changes of the sample rate in mid-file; each begins a run that is resampled by itself."""
+_MAX_CHANGES = 16
+"""Changes of sample rate, channels or sample format in mid-file; each begins a run that is resampled by itself."""
 
 _MAX_KERNEL_RATE = 1024
 """Bound on both rates after division by their greatest common divisor: the kernel has about their product of taps."""
@@ -44,30 +44,56 @@ _SCALES: dict[str, tuple[type[np.generic], float, float]] = {
 """FFmpeg's packed sample formats: type, the value of silence, factor to [-1, 1]; planar ones add a "p"."""
 
 
+_BLOCK_SAMPLES = 65_536
+"""Samples that are brought to mono at once: many frames, since numpy's price is by the call, yet few megabytes."""
+
+
 @dataclass
 class _Run:
-    """Sound of one sample rate without a gap."""
+    """Sound of one sample rate, channel count and sample format without a gap."""
 
     rate: int
     start_seconds: float
-    pieces: list[NDArray[np.float32]] = field(default_factory=list)
+    kind: str = "flt"
     num_samples: int = 0
+    _mono: list[NDArray[np.float32]] = field(default_factory=list)
+    _waiting: list[NDArray[Any]] = field(default_factory=list)
+    _num_waiting: int = 0
 
-    def append(self, samples: NDArray[np.float32], seconds: float | None, limits: Limits) -> None:
-        """Lay samples at a time; None continues."""
+    @property
+    def stop_seconds(self) -> float:
+        """Where the next sample belongs."""
+        return self.start_seconds + self.num_samples / self.rate
+
+    def append(self, samples: NDArray[Any], seconds: float | None, limits: Limits) -> None:
+        """Lay ``(C, L)`` samples of the run's format at a time; None continues."""
         lead = 0 if seconds is None else round((seconds - self.start_seconds) * self.rate) - self.num_samples
         tolerance = _TOLERANCE_SECONDS * self.rate
-        if lead > tolerance:
-            check_duration((self.num_samples + lead) / self.rate, limits)
-            self._put(np.zeros(lead, dtype=np.float32))
-        elif lead < -tolerance:
-            samples = samples[-lead:]
-        check_duration((self.num_samples + len(samples)) / self.rate, limits)
-        self._put(samples)
+        silence = lead if lead > tolerance else 0
+        if lead < -tolerance:
+            samples = samples[:, -lead:]
+        check_duration((self.num_samples + silence + samples.shape[1]) / self.rate, limits)
+        if silence:
+            self._settle()
+            self._mono.append(np.zeros(silence, dtype=np.float32))
+        self._waiting.append(samples)
+        self._num_waiting += samples.shape[1]
+        self.num_samples += silence + samples.shape[1]
+        if self._num_waiting >= _BLOCK_SAMPLES:
+            self._settle()
 
-    def _put(self, samples: NDArray[np.float32]) -> None:
-        self.pieces.append(samples)
-        self.num_samples += len(samples)
+    def take(self) -> NDArray[np.float32]:
+        """The run's sound, ``(num_samples,)`` float32; the run is empty afterwards."""
+        self._settle()
+        samples = np.concatenate(self._mono)
+        self._mono.clear()
+        return samples
+
+    def _settle(self) -> None:
+        if self._waiting:
+            self._mono.append(_to_mono(np.concatenate(self._waiting, axis=1), self.kind))
+        self._waiting.clear()
+        self._num_waiting = 0
 
 
 def decode_waveform(container: Container, sample_rate: int, limits: Limits) -> Waveform:
@@ -127,22 +153,23 @@ def _check_sound(sample_rate: int, channels: int, limits: Limits) -> None:
 
 
 def _decode_runs(stream: AudioStream, limits: Limits) -> list[_Run]:
-    """All sound, cut where the sample rate changes."""
+    """All sound, cut where its sample rate, channels or sample format change."""
     runs: list[_Run] = []
+    time_base, zero = stream.packets.time_base, stream.packets.zero_seconds
+    layout: tuple[int, int, str] | None = None
     for frame in _decode_all(stream):
-        _check_sound(frame.sample_rate, frame.layout.nb_channels, limits)
-        if not frame.samples:
-            continue
-        seconds = None if frame.pts is None else float(stream.packets.seconds(np.array(frame.pts)))
-        if not runs or runs[-1].rate != frame.sample_rate:
-            if len(runs) > _MAX_RATE_CHANGES:
+        found = (frame.sample_rate, frame.layout.nb_channels, frame.format.name)
+        seconds = None if frame.pts is None else frame.pts * time_base.numerator / time_base.denominator - zero
+        if found != layout:
+            layout = found
+            _check_sound(frame.sample_rate, frame.layout.nb_channels, limits)
+            if len(runs) > _MAX_CHANGES:
                 raise UndecodableMedia(
-                    f"the sample rate changes more than {_MAX_RATE_CHANGES} times", remedy="Send one sample rate."
+                    f"the sound changes its format more than {_MAX_CHANGES} times", remedy="Send one sample rate."
                 )
-            follow = runs[-1].start_seconds + runs[-1].num_samples / runs[-1].rate if runs else None
-            start = seconds if seconds is not None else follow
-            runs.append(_Run(frame.sample_rate, stream.span.start_seconds if start is None else start))
-        runs[-1].append(_to_mono(frame), seconds, limits)
+            start = seconds if seconds is not None else runs[-1].stop_seconds if runs else stream.span.start_seconds
+            runs.append(_Run(frame.sample_rate, start, frame.format.name))
+        runs[-1].append(_samples(frame), seconds, limits)
     return [run for run in runs if run.num_samples]
 
 
@@ -158,18 +185,27 @@ def _decode_all(stream: AudioStream) -> Iterator[av.AudioFrame]:
             yield from context.decode(item)
 
 
-def _to_mono(frame: av.AudioFrame) -> NDArray[np.float32]:
-    """The mean of a frame's channels: ``(L,)`` float32, finite, in [-1, 1]."""
-    dtype, silence, scale = _SCALES[frame.format.name.removesuffix("p")]
-    channels = frame.layout.nb_channels
+def _samples(frame: av.AudioFrame) -> NDArray[Any]:
+    """A frame's ``(C, L)`` samples in its own format."""
+    dtype = _SCALES[frame.format.name.removesuffix("p")][0]
     if frame.format.is_planar:
-        samples = np.stack([np.frombuffer(memoryview(plane), dtype, frame.samples) for plane in frame.planes])
-    else:
-        packed = np.frombuffer(memoryview(frame.planes[0]), dtype, frame.samples * channels)
-        samples = packed.reshape(frame.samples, channels).T
+        return np.stack([np.frombuffer(memoryview(plane), dtype, frame.samples) for plane in frame.planes])
+    channels = frame.layout.nb_channels
+    packed = np.frombuffer(memoryview(frame.planes[0]), dtype, frame.samples * channels)
+    return packed.reshape(frame.samples, channels).T
+
+
+def _to_mono(samples: NDArray[Any], kind: str) -> NDArray[np.float32]:
+    """The mean of ``(C, L)`` samples of format ``kind``: ``(L,)`` float32, finite, in [-1, 1]."""
+    _, silence, scale = _SCALES[kind.removesuffix("p")]
     if np.issubdtype(samples.dtype, np.floating):
-        samples = np.clip(np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0), -1.0, 1.0)
-    return np.asarray((samples.mean(axis=0, dtype=np.float64) - silence) * scale, dtype=np.float32)
+        if not np.isfinite(samples).all():
+            samples = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
+        samples = np.clip(samples, -1.0, 1.0)
+    # float32 holds the sum of eight 16-bit channels exactly
+    wide = np.float64 if samples.dtype.itemsize > 4 or samples.dtype == np.int32 else np.float32
+    mean = samples.sum(axis=0, dtype=wide) * wide(1 / len(samples))
+    return np.asarray((mean - wide(silence)) * wide(scale), dtype=np.float32)
 
 
 def _join(runs: list[_Run], sample_rate: int, limits: Limits) -> Waveform:
@@ -178,8 +214,7 @@ def _join(runs: list[_Run], sample_rate: int, limits: Limits) -> Waveform:
     parts = []
     for run in runs:
         offset = max(0, round((run.start_seconds - start_seconds) * sample_rate))
-        parts.append((offset, _resample(np.concatenate(run.pieces), run.rate, sample_rate)))
-        run.pieces.clear()
+        parts.append((offset, _resample(run.take(), run.rate, sample_rate)))
     if len(parts) == 1:
         samples = parts[0][1]
     else:
