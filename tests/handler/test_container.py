@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import resource
 import struct
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 from av.container import InputContainer
 
+from handler.audio import decode_waveform
 from handler.container import MAX_ALLOCATION_BYTES, _open, open_container
 from handler.errors import ActivityError, LimitExceeded, UndecodableMedia, UnsupportedMedia
 from handler.limits import Limits
+from handler.video import decode_frames
 from tests.media import X264, X264_B_FRAMES, Picture, Sound, gif, overwrite, png, render, with_cover
 
 LIMITS = Limits()
@@ -229,3 +233,59 @@ def test_files_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(LimitExceeded):
         open_container(render("mp4", H264), Limits(max_packets=5))
     assert [bool(file.input_was_opened) for file in opened] == [False, False]
+
+
+MUTATED = (
+    render("mp4", Picture(options=X264_B_FRAMES), Sound()),
+    render("webm", Picture(codec="libvpx", options=(("deadline", "realtime"),)), Sound(codec="libopus", rate=48_000)),
+    render("mpegts", H264, Sound()),
+    render("avi", Picture(codec="mpeg4"), Sound(codec="libmp3lame")),
+    render("matroska", Picture(codec="ffv1"), Sound(codec="flac")),
+    render("gif", Picture(codec="gif", pix_fmt="rgb8")),
+    render("wav", Sound(codec="pcm_f32le")),
+    render("ogg", Sound(codec="libopus", rate=48_000)),
+)
+
+
+def outcome(data: bytes) -> str:
+    """What becomes of a file; every error is one of ours and tells nothing of our insides."""
+    limits = Limits(max_frame_pixels=500_000, max_duration_seconds=60.0)
+    try:
+        with open_container(data, limits) as container:
+            usable = []
+            for name, decode in (
+                ("video", lambda: decode_frames(container, np.linspace(0.0, 1.6, 4), 16, limits)),
+                ("audio", lambda: decode_waveform(container, 16_000, limits)),
+            ):
+                try:
+                    decode()
+                    usable.append(name)
+                except ActivityError as error:
+                    check_message(error)
+            return "+".join(usable)
+    except ActivityError as error:
+        check_message(error)
+        return error.code
+
+
+def check_message(error: ActivityError) -> None:
+    for text in (error.message, error.remedy):
+        assert re.search(r"/|\\|Error|Exception|Errno|\bav\.|0x|<", text) is None
+        assert text.isprintable()
+
+
+def test_spoilt_files_give_what_they_can_or_our_errors() -> None:
+    random = np.random.default_rng(20)
+    outcomes = Counter(outcome(spoil(MUTATED[round_ % len(MUTATED)], random)) for round_ in range(240))
+    assert outcomes["video+audio"] > 40
+    assert outcomes["undecodable_media"] > 10
+    assert sum(outcomes[name] for name in ("video", "audio")) > 40
+
+
+def spoil(data: bytes, random: np.random.Generator) -> bytes:
+    """Change some bytes, half the time near the beginning, where the headers are, and sometimes cut the file."""
+    spoilt = bytearray(data)
+    reach = len(spoilt) if random.random() < 0.5 else min(len(spoilt), 1_500)
+    for place in random.integers(0, reach, random.choice([1, 3, 10, 60])):
+        spoilt[place] = random.choice([0, 127, 255, int(random.integers(256))])
+    return bytes(spoilt[: random.integers(1, len(spoilt))] if random.random() < 0.25 else spoilt)
