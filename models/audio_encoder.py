@@ -20,7 +20,6 @@ class AudioEncoder(nn.Module):
 
     def __init__(self, config: AudioConfig, *, width: int) -> None:
         super().__init__()
-        self.num_tokens = config.tokens_per_hop
         stages: list[nn.Module] = []
         channels_in = 1
         for channels in config.channels:

@@ -62,8 +62,8 @@ class AudioConfig(Settings):
     n_fft: PositiveInt = 400
     hop_length: PositiveInt = 160
     n_mels: PositiveInt = 64
-    mean: float = -6.0
-    std: PositiveFloat = 4.0
+    mean: float = -9.0
+    std: PositiveFloat = 3.0
     channels: tuple[PositiveInt, ...] = (32, 64, 96)
     tokens_per_hop: PositiveInt = 2
 

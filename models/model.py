@@ -30,8 +30,8 @@ class ActivityModel(nn.Module):
     """Encoders, fusion and head, injected.
 
     Args:
-        encoders: for each modality a module that maps a batch of hops to tokens ``(B, S, D)``; its ``num_tokens`` is
-            S. Each moment is encoded once: overlapping windows share its tokens.
+        encoders: for each modality a module that maps a batch of hops to tokens ``(B, S, D)``. Each moment is encoded
+            once: overlapping windows share its tokens.
         fusion: a module ``(tokens, masks) -> FusionOutput``.
         head: a module that maps the fused embedding to logits ``(B, K)``.
     """

@@ -11,8 +11,6 @@ from models.transformer import Transformer, masked_mean, sinusoidal_positions
 class TextEncoder(nn.Module):
     """Token ids to one token: the mean over the words' transformed embeddings (BERT's encoder, arXiv 1810.04805)."""
 
-    num_tokens = 1
-
     def __init__(self, config: TextConfig, *, width: int, dropout: float) -> None:
         super().__init__()
         self.embedding = nn.Embedding(config.vocab_size, width)

@@ -80,6 +80,6 @@ def test_windows_of_a_batch_do_not_mix() -> None:
 
 
 def test_layers_do_not_start_alike() -> None:
-    model = fusion()
-    first, second = (model.layers[0].directions[f"video_from_{name}"].query.weight for name in ("audio", "text"))
+    weights = dict(fusion().named_parameters())
+    first, second = (weights[f"layers.0.directions.video_from_{name}.query.weight"] for name in ("audio", "text"))
     assert not torch.equal(first, second)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import torch
+from tokenizers import Tokenizer
 
 from models.config import AudioConfig, FusionConfig, HeadConfig, ModelConfig, TextConfig, VideoConfig
 from models.model import ActivityModel, build_model
-from models.tokenizer import Tokenizer, train_tokenizer
+from models.tokenizer import train_tokenizer
 
 TINY = ModelConfig(
     width=16,

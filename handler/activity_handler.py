@@ -1,0 +1,58 @@
+"""The archive's entry: TorchServe's handler. It only wires the server to :mod:`handler.pipeline`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ts.context import Context
+from ts.torch_handler.base_handler import BaseHandler
+
+from handler import limits, pipeline, runtime
+
+logger = logging.getLogger(__name__)
+
+
+class ActivityHandler(BaseHandler):  # type: ignore[misc]  # ts ships no types
+    """Bytes of video, sound and words in; timed activity labels out.
+
+    ``handle`` is overridden whole: the base class's would let a client switch a whole batch to another mode through a
+    header, and its loading unpickles.
+    """
+
+    def initialize(self, context: Context) -> None:
+        """Load the checkpoint that the archive carries.
+
+        Args:
+            context: TorchServe's; ``gpu_id`` chooses the device, the section ``handler`` of model-config.yaml sets
+                the limits.
+        """
+        properties = context.system_properties
+        settings = (context.model_yaml_config or {}).get("handler", {})
+        self.pipeline = pipeline.ActivityPipeline.from_checkpoint(
+            Path(properties["model_dir"]),
+            runtime=runtime.choose_runtime(properties.get("gpu_id")),
+            limits=limits.Limits.read(settings.get("limits", {}), source="model-config.yaml, handler.limits"),
+        )
+        logger.info("ready: %s", self.pipeline.runtime)
+        self.initialized = True
+
+    def handle(self, data: Sequence[Mapping[str, Any]], context: Context) -> list[bytes]:
+        """Answer a batch.
+
+        Args:
+            data: one mapping a request (:mod:`handler.request` says which forms it takes).
+            context: takes each request's status and content type.
+
+        Returns:
+            One body a request, in order.
+        """
+        request_ids = [context.get_request_id(index) or str(index) for index in range(len(data))]
+        responses = self.pipeline.respond(data, request_ids)
+        for index, response in enumerate(responses):
+            context.set_response_content_type(index, response.content_type)
+            if response.status != 200:
+                context.set_response_status(response.status, response.phrase, index)
+        return [response.body for response in responses]

@@ -1,0 +1,54 @@
+"""Fixed-shape micro-batches of ONE request.
+
+A kernel may add numbers in another order for another shape. Every forward therefore has the same shape, the last
+micro-batch padded, and never mixes requests: what a request is answered depends on nothing but the request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from handler.runtime import Runtime
+
+
+def run_micro_batches(
+    forward: Callable[..., Tensor],
+    inputs: Sequence[Tensor],
+    *,
+    size: int,
+    runtime: Runtime,
+    transform: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
+    """Apply ``forward`` to micro-batches of exactly ``size`` items.
+
+    Args:
+        forward: takes one micro-batch of each input and gives ``(size, ...)``.
+        inputs: tensors with the same first axis of N items, N at least 1.
+        size: items in a micro-batch.
+        runtime: says the device, and how many micro-batches run at a time.
+        transform: applied to a micro-batch's only input before autocast begins, so that neither the whole clip's
+            float tensors exist at once nor a spectrogram is computed in half precision.
+
+    Returns:
+        ``(N, ...)`` float32 on the CPU.
+    """
+    num_items = inputs[0].shape[0]
+    starts = list(range(0, num_items, size))
+
+    def run(start: int) -> Tensor:
+        batch = [_padded(tensor[start : start + size], size).to(runtime.device) for tensor in inputs]
+        if transform is not None:
+            batch = [transform(batch[0])]
+        with runtime.forward_context():
+            return forward(*batch).float().cpu()
+
+    return torch.cat(runtime.map(run, starts))[:num_items]
+
+
+def _padded(batch: Tensor, size: int) -> Tensor:
+    """Repeat the last item up to ``size`` items: real values, so that no padding makes a NaN or a denormal."""
+    lacking = size - batch.shape[0]
+    return batch if lacking == 0 else torch.cat((batch, batch[-1:].expand(lacking, *batch.shape[1:])))

@@ -1,0 +1,102 @@
+"""From a decoded clip to the scores of its windows: each hop encoded once, then each window fused and classified."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from handler.batching import run_micro_batches
+from handler.clip import Clip
+from handler.runtime import Runtime
+from handler.transform import Transforms
+from models.config import Modality
+from models.head import score_logits
+from models.model import ActivityModel, gather_windows
+
+HOPS_PER_BATCH = 8
+WINDOWS_PER_BATCH = 16
+
+
+@dataclass(frozen=True)
+class ScoredWindows:
+    """What the model says of each window of a clip, before smoothing."""
+
+    scores: NDArray[np.float64]
+    """``(W, K)`` float64 in [0, 1]."""
+    embeddings: NDArray[np.float32]
+    """``(W, num_modalities * D)`` float32."""
+
+
+class Scorer:
+    """A model with its transforms, calibration and runtime."""
+
+    def __init__(
+        self, model: ActivityModel, transforms: Transforms, runtime: Runtime, *, temperature: float = 1.0
+    ) -> None:
+        self.model = model.to(runtime.device).eval()
+        self.transforms = transforms.to(runtime.device)
+        self.runtime = runtime
+        self.temperature = temperature
+
+    def score(self, clip: Clip) -> ScoredWindows:
+        """Score each window of ``clip``."""
+        config = self.transforms.config
+        starts = torch.arange(clip.schedule.num_windows)
+        inside = gather_windows_mask(clip)
+        inputs: list[Tensor] = []
+        for name in config.modalities:
+            tokens, mask = self._encode(name, clip)
+            inputs.append(gather_windows(tokens, starts, clip.schedule.window_hops))
+            inputs.append(gather_windows(mask, starts, clip.schedule.window_hops) & inside)
+
+        def forward(*batch: Tensor) -> Tensor:
+            output = self.model(
+                dict(zip(config.modalities, batch[0::2], strict=True)),
+                dict(zip(config.modalities, batch[1::2], strict=True)),
+            )
+            return torch.cat((output.logits.float(), output.fused.float()), dim=-1)
+
+        outputs = run_micro_batches(forward, inputs, size=WINDOWS_PER_BATCH, runtime=self.runtime)
+        logits, fused = outputs.split((len(config.labels), outputs.shape[1] - len(config.labels)), dim=-1)
+        scores = score_logits(logits, config.head.task, self.temperature)
+        return ScoredWindows(scores=scores.numpy(), embeddings=fused.numpy())
+
+    def _encode(self, modality: Modality, clip: Clip) -> tuple[Tensor, Tensor]:
+        """Tokens ``(N, S, D)`` of a clip's hops and their mask ``(N,)``; zeros where the modality is absent."""
+        num_hops = clip.schedule.num_hops
+        if modality not in clip.masks:
+            return torch.zeros(num_hops, 1, self.transforms.config.width), torch.zeros(num_hops, dtype=torch.bool)
+        mask = torch.from_numpy(clip.masks[modality])
+        if modality == "text":
+            return self._encode_texts(clip.texts or ()), mask
+        if modality == "video" and clip.frames is not None:
+            return self._run(modality, (torch.from_numpy(clip.frames),), self.transforms.video), mask
+        if modality == "audio" and clip.samples is not None:
+            return self._run(modality, (torch.from_numpy(clip.samples),), self.transforms.audio), mask
+        raise ValueError(f"the clip has a mask for {modality} but no content")
+
+    def _encode_texts(self, texts: tuple[str, ...]) -> Tensor:
+        """Encode each different text once and hand it to the hops that have it."""
+        distinct = list(dict.fromkeys(texts))
+        tokens = self._run("text", self.transforms.text(distinct), None)
+        return tokens[torch.tensor([distinct.index(text) for text in texts])]
+
+    def _run(
+        self, modality: Modality, inputs: tuple[Tensor, ...], transform: Callable[[Tensor], Tensor] | None
+    ) -> Tensor:
+        def forward(*batch: Tensor) -> Tensor:
+            return self.model.encode(modality, *batch)
+
+        return run_micro_batches(forward, inputs, size=HOPS_PER_BATCH, runtime=self.runtime, transform=transform)
+
+
+def gather_windows_mask(clip: Clip) -> Tensor:
+    """``(W, hops)`` bool: which places of each window lie inside the clip (not all do where it is shorter)."""
+    schedule = clip.schedule
+    places = torch.arange(schedule.num_windows)[:, None] + torch.arange(schedule.window_hops)
+    return places < schedule.num_hops

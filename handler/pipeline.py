@@ -1,0 +1,189 @@
+"""The portable core: a list of requests in, a list of answers or errors of the same length out. It knows no server.
+
+::
+
+    bytes -> request -> decode -> windows -> transform -> batching -> models -> smoothing -> segments -> response
+
+Whoever serves, scores offline, evaluates or moves to another server calls this, so all of them give the same answer.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from handler.clip import Clip
+from handler.decode import decode_request
+from handler.errors import ActivityError, InternalError
+from handler.inference import ScoredWindows, Scorer
+from handler.limits import Limits
+from handler.options import ResolvedOptions, resolve_options
+from handler.request import ActivityRequest, parse_request
+from handler.response import Prediction, Response, WindowScores, render_error, render_prediction
+from handler.runtime import Runtime, choose_runtime
+from handler.segments import build_segments, rank_activities
+from handler.smoothing import ActivitySmoothing
+from handler.transform import Transforms
+from models.checkpoint import Checkpoint, load_checkpoint
+
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """A request between decode and model."""
+
+    options: ResolvedOptions
+    clip: Clip
+    decode_seconds: float
+
+
+class ActivityPipeline:
+    """The stages of one model.
+
+    Args:
+        checkpoint: model, labels, preprocessing, calibration.
+        runtime: device, dtype, threads; chosen for this machine by default.
+        limits: what a request may cost.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, *, runtime: Runtime | None = None, limits: Limits | None = None) -> None:
+        self.description = checkpoint.description
+        self.config = checkpoint.description.config
+        self.runtime = runtime or choose_runtime()
+        self.limits = limits or Limits()
+        transforms = Transforms(self.config, checkpoint.tokenizer)
+        self.scorer = Scorer(checkpoint.model, transforms, self.runtime, temperature=checkpoint.description.temperature)
+
+    @classmethod
+    def from_checkpoint(cls, folder: Path, *, runtime: Runtime | None = None, limits: Limits | None = None) -> Self:
+        """Load a checkpoint folder (:mod:`models.checkpoint`).
+
+        Raises:
+            SettingsError: when the folder is no checkpoint.
+        """
+        return cls(load_checkpoint(folder), runtime=runtime, limits=limits)
+
+    def respond(self, raw: Sequence[Mapping[str, Any]], request_ids: Sequence[str]) -> list[Response]:
+        """Answer a batch as a server receives it: parse, predict, render.
+
+        Args:
+            raw: one mapping a request, as TorchServe gives it (:mod:`handler.request`).
+            request_ids: for the log, one a request.
+
+        Returns:
+            One response a request, in order. An error of one request is that request's response and no other's.
+        """
+        requests = [self._parse(item, request_id) for item, request_id in zip(raw, request_ids, strict=True)]
+        predictions = self.predict(requests, request_ids)
+        return [
+            self._render(request, prediction, request_id)
+            for request, prediction, request_id in zip(requests, predictions, request_ids, strict=True)
+        ]
+
+    def predict(
+        self, requests: Sequence[ActivityRequest | ActivityError], request_ids: Sequence[str] | None = None
+    ) -> list[Prediction | ActivityError]:
+        """Predict a batch.
+
+        Args:
+            requests: parsed requests; an error passes through.
+            request_ids: for the log; by default the positions.
+
+        Returns:
+            One prediction or error a request, in order.
+        """
+        ids = list(request_ids) if request_ids is not None else [str(i) for i in range(len(requests))]
+        decoded = self.runtime.map(self._decode, list(zip(requests, ids, strict=True)))
+        return [self._score(item, request_id) for item, request_id in zip(decoded, ids, strict=True)]
+
+    def _parse(self, raw: Mapping[str, Any], request_id: str) -> ActivityRequest | ActivityError:
+        return _guarded(lambda: parse_request(raw, self.limits), request_id)
+
+    def _render(
+        self, request: ActivityRequest | ActivityError, prediction: Prediction | ActivityError, request_id: str
+    ) -> Response:
+        if isinstance(request, ActivityError):
+            return render_error(request)
+        if isinstance(prediction, ActivityError):
+            return render_error(prediction)
+        response = _guarded(lambda: render_prediction(prediction, request.options.format), request_id)
+        return render_error(response) if isinstance(response, ActivityError) else response
+
+    def _decode(self, numbered: tuple[ActivityRequest | ActivityError, str]) -> _Decoded | ActivityError:
+        request, request_id = numbered
+        if isinstance(request, ActivityError):
+            return request
+        return _guarded(lambda: self._decode_request(request), request_id)
+
+    def _decode_request(self, request: ActivityRequest) -> _Decoded:
+        started = time.perf_counter()
+        options = resolve_options(request.options, self.config)
+        clip = decode_request(request, self.config, self.limits)
+        return _Decoded(options, clip, time.perf_counter() - started)
+
+    def _score(self, decoded: _Decoded | ActivityError, request_id: str) -> Prediction | ActivityError:
+        return decoded if isinstance(decoded, ActivityError) else _guarded(lambda: self._answer(decoded), request_id)
+
+    def _answer(self, decoded: _Decoded) -> Prediction:
+        started = time.perf_counter()
+        prediction = self.decide(decoded.clip, self.scorer.score(decoded.clip), decoded.options)
+        if "timing" not in decoded.options.extras:
+            return prediction
+        timing = {"decode_seconds": decoded.decode_seconds, "model_seconds": time.perf_counter() - started}
+        return replace(prediction, timing=timing)
+
+    def decide(self, clip: Clip, scored: ScoredWindows, options: ResolvedOptions) -> Prediction:
+        """Smooth the scores of a clip's windows and turn them into activities and segments."""
+        config = self.config
+        windows = clip.schedule.windows_every(options.stride_windows)
+        scores = scored.scores[list(windows.indexes)]
+        smoothed = ActivitySmoothing(options.smoothing_windows, options.lookahead_windows)(scores)
+        segments = build_segments(
+            smoothed,
+            windows,
+            config.labels,
+            task=config.head.task,
+            threshold=options.threshold,
+            min_segment_seconds=options.min_segment_seconds,
+            allowed=options.allowed,
+        )
+        activities = rank_activities(
+            smoothed,
+            windows,
+            config.labels,
+            task=config.head.task,
+            top_k=options.top_k,
+            allowed=options.allowed,
+        )
+        wants = options.extras
+        return Prediction(
+            model_name=self.description.name,
+            model_version=self.description.version,
+            schedule=clip.schedule,
+            modalities=clip.modalities,
+            activities=activities,
+            segments=segments,
+            windows=WindowScores(windows, config.labels, scores, smoothed) if "windows" in wants else None,
+            embedding=scored.embeddings.mean(axis=0) if "embedding" in wants else None,
+        )
+
+
+def _guarded(step: Callable[[], Result], request_id: str) -> Result | ActivityError:
+    """Run a step for one request: whatever it raises is that request's error and nobody else's."""
+    try:
+        return step()
+    except ActivityError as error:
+        return error
+    except Exception:
+        logger.exception("request %s failed", request_id)
+        return InternalError(
+            f"the request {request_id} met a defect of the service",
+            remedy="Report it with this request id; the service's log has the cause.",
+        )

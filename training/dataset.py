@@ -1,0 +1,192 @@
+"""Training data: each clip decoded once by the server's own decode, then cut into random runs of hops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from handler.clip import Clip
+from handler.decode import decode_request
+from handler.limits import Limits
+from handler.options import RequestOptions
+from handler.request import ActivityRequest
+from handler.transform import Transforms
+from handler.windows import Schedule
+from models.config import ModelConfig
+from models.model import gather_windows
+from training.manifest import LabelledSegment, ManifestEntry
+
+NO_LABEL = -100  # torch's cross-entropy leaves such a target out
+
+
+@dataclass(frozen=True)
+class LabelledClip:
+    """A decoded clip and its truth."""
+
+    entry: ManifestEntry
+    clip: Clip
+
+
+def read_request(entry: ManifestEntry) -> ActivityRequest:
+    """The request that a manifest entry stands for."""
+    return ActivityRequest(
+        video=entry.clip.read_bytes(),
+        audio=None if entry.audio is None else entry.audio.read_bytes(),
+        text=None if entry.text is None else entry.text.read_bytes(),
+        options=RequestOptions(),
+    )
+
+
+def decode_entries(
+    entries: Sequence[ManifestEntry],
+    config: ModelConfig,
+    *,
+    jobs: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[LabelledClip]:
+    """Decode each entry, ``jobs`` at a time (PyAV releases the interpreter's lock while it decodes).
+
+    Raises:
+        ActivityError: of the first entry that does not decode.
+    """
+
+    def decode(entry: ManifestEntry) -> LabelledClip:
+        return LabelledClip(entry, decode_request(read_request(entry), config, Limits()))
+
+    clips: list[LabelledClip] = []
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        for clip in pool.map(decode, entries):
+            clips.append(clip)
+            if progress is not None:
+                progress(len(clips), len(entries))
+    return clips
+
+
+def window_targets(
+    segments: Sequence[LabelledSegment], schedule: Schedule, labels: Sequence[str]
+) -> NDArray[np.float32]:
+    """Which labels hold at the centre of each window: ``(W, K)`` float32 of 0 and 1."""
+    targets = np.zeros((schedule.num_windows, len(labels)), dtype=np.float32)
+    for window in range(schedule.num_windows):
+        centre = schedule.centre_seconds(window)
+        for segment in segments:
+            if segment.start_seconds <= centre < segment.stop_seconds:
+                targets[window, labels.index(segment.label)] = 1.0
+    return targets
+
+
+class RunBatch(NamedTuple):
+    """Runs of hops, stacked; C clips, R hops, W windows a run.
+
+    A tuple, since Lightning moves no frozen dataclass to a device.
+    """
+
+    frames: Tensor
+    """``(C, R, T, 3, H, W)`` uint8."""
+    samples: Tensor
+    """``(C, R, P)`` float32."""
+    token_ids: Tensor
+    """``(C, R, S)`` int64."""
+    token_mask: Tensor
+    """``(C, R, S)`` bool."""
+    masks: Tensor
+    """``(C, M, R)`` bool, in the order of the model's modalities."""
+    targets: Tensor
+    """``(C, W, K)`` float32."""
+
+
+class RunDataset(Dataset[RunBatch]):
+    """Each epoch, as many random runs of each clip as fit into it.
+
+    The runs are a function of seed and epoch alone, so that a resumed training sees what it would have seen.
+    """
+
+    def __init__(self, clips: Sequence[LabelledClip], transforms: Transforms, *, hops_per_run: int, seed: int) -> None:
+        self.clips = clips
+        self.transforms = transforms
+        self.hops_per_run = hops_per_run
+        self.seed = seed
+        self.targets = [
+            torch.from_numpy(window_targets(clip.entry.segments, clip.clip.schedule, transforms.config.labels))
+            for clip in clips
+        ]
+        self.tokens = [self._tokens(clip.clip) for clip in clips]
+        self.runs: list[tuple[int, int]] = []
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the runs of ``epoch``, in random order."""
+        generator = np.random.default_rng((self.seed, epoch))
+        runs: list[tuple[int, int]] = []
+        for index, clip in enumerate(self.clips):
+            num_hops = clip.clip.schedule.num_hops
+            last = max(0, num_hops - self.hops_per_run)
+            firsts = generator.integers(0, last + 1, size=max(1, num_hops // self.hops_per_run))
+            runs.extend((index, int(first)) for first in firsts)
+        order = generator.permutation(len(runs))
+        self.runs = [runs[i] for i in order]
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+    def __getitem__(self, index: int) -> RunBatch:
+        """One run, every tensor without its first axis."""
+        clip_index, first = self.runs[index]
+        clip = self.clips[clip_index].clip
+        starts = torch.tensor([first])
+
+        def cut(hops: Tensor) -> Tensor:
+            return gather_windows(hops, starts, self.hops_per_run)[0]
+
+        config = self.transforms.config
+        num_hops = clip.schedule.num_hops
+        inside = torch.arange(first, first + self.hops_per_run) < num_hops
+        absent = np.zeros(num_hops, dtype=np.bool_)
+        masks = torch.stack(
+            [cut(torch.from_numpy(clip.masks.get(name, absent))) & inside for name in config.modalities]
+        )
+        token_ids, token_mask = self.tokens[clip_index]
+        num_windows = max(1, self.hops_per_run - config.windows.hops + 1)
+        targets = gather_windows(self.targets[clip_index], starts, num_windows)[0].clone()
+        targets[torch.arange(first, first + num_windows) >= clip.schedule.num_windows] = 0.0
+        return RunBatch(
+            frames=cut(self._frames(clip)),
+            samples=cut(self._samples(clip)),
+            token_ids=cut(token_ids),
+            token_mask=cut(token_mask),
+            masks=masks,
+            targets=targets,
+        )
+
+    def _frames(self, clip: Clip) -> Tensor:
+        if clip.frames is not None:
+            return torch.from_numpy(clip.frames)
+        video = self.transforms.config.video
+        shape = (0, 0, 0, 0) if video is None else (video.frames_per_hop, 3, video.size, video.size)
+        return torch.zeros((clip.schedule.num_hops, *shape), dtype=torch.uint8)
+
+    def _tokens(self, clip: Clip) -> tuple[Tensor, Tensor]:
+        num_hops = clip.schedule.num_hops
+        if self.transforms.config.text is None:
+            return torch.zeros((num_hops, 0), dtype=torch.int64), torch.zeros((num_hops, 0), dtype=torch.bool)
+        return self.transforms.text(clip.texts or ("",) * num_hops)
+
+    def _samples(self, clip: Clip) -> Tensor:
+        if clip.samples is not None:
+            return torch.from_numpy(clip.samples)
+        config = self.transforms.config
+        length = 0 if config.audio is None else config.hop_samples + config.audio.n_fft - config.audio.hop_length
+        return torch.zeros((clip.schedule.num_hops, length))
+
+
+def stack_runs(runs: Sequence[RunBatch]) -> RunBatch:
+    """Stack runs along a new first axis."""
+    return RunBatch(*(torch.stack(tensors) for tensors in zip(*runs, strict=True)))

@@ -1,0 +1,42 @@
+"""A recipe: the model and how it is trained, in one YAML file of config/recipes/."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from models.config import Fraction, ModelConfig, PositiveFloat, PositiveInt
+from models.settings import Settings
+
+
+class TrainingConfig(Settings):
+    """How the model is trained.
+
+    ``epochs`` passes over the clips; each step takes ``clips_per_batch`` runs of ``hops_per_run`` hops: many short runs
+    give a steadier gradient than few long ones, whose windows are alike. A modality is dropped from a whole run with
+    probability ``modality_dropout``, never all of them; the loss of each modality alone, averaged, counts
+    ``unimodal_weight``. ``warmup_fraction`` of the steps raise the learning rate from zero, the rest lower it along a
+    cosine.
+    """
+
+    epochs: PositiveInt = 12
+    clips_per_batch: PositiveInt = 40
+    hops_per_run: PositiveInt = 5
+    learning_rate: PositiveFloat = 1e-3
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.05
+    warmup_fraction: Fraction = 0.1
+    gradient_clip: PositiveFloat = 1.0
+    modality_dropout: Fraction = 0.3
+    unimodal_weight: Annotated[float, Field(ge=0.0)] = 1.0
+    label_smoothing: Fraction = 0.0
+    seed: int = 0
+
+
+class Recipe(Settings):
+    """What ``activity train`` reads. ``labels`` of the model may be left out: they are then taken from the data."""
+
+    name: str = "activity"
+    version: str = "1.0"
+    model: ModelConfig
+    training: TrainingConfig = TrainingConfig()
