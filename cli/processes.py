@@ -56,6 +56,18 @@ def find_processes(leader: int, began_ticks: int) -> list[psutil.Process]:
     return [process for process in found.values() if _runs(process)]
 
 
+def find_open_ports(processes: Iterable[psutil.Process]) -> set[int]:
+    """The TCP ports that these processes listen on."""
+    ports: set[int] = set()
+    for process in processes:
+        try:
+            connections = process.net_connections(kind="tcp")
+        except psutil.Error:
+            continue
+        ports.update(connection.laddr.port for connection in connections if connection.status == psutil.CONN_LISTEN)
+    return ports
+
+
 def end_processes(leader: int, began_ticks: int, *, grace_seconds: float) -> int:
     """End a server: SIGTERM to all of it, and SIGKILL to what is left after ``grace_seconds``.
 

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cli.canary import Canary, read_canary
-from cli.errors import CommandError, StartFailed
+from cli.errors import StartFailed
 from cli.log import ServerLog, last_useful_lines
-from cli.processes import is_running
+from cli.processes import find_open_ports, find_processes, is_running
 from cli.progress import Step, step
 from cli.record import ServerRecord
-from client.errors import ClientError, ModelNotFound, ServerUnreachable
+from client.errors import ClientError, ModelNotFound
 from client.management import ManagementClient, ModelVersion
 from client.rest import RestClient
 
@@ -64,7 +64,7 @@ class Waiting:
 
     def failure(self, message: str) -> StartFailed:
         """The error for a server that does not get ready, with the log's last useful lines."""
-        log = self._log.read()
+        log = self._log.read_settled()
         if PORT_TAKEN.search(log):
             return BindFailed(
                 f"{message}: a port was taken.", remedy="Start it again, or leave the options for ports out."
@@ -83,10 +83,10 @@ def wait_until_ready(record: ServerRecord, archive: Path, *, timeout_seconds: fl
         StartFailed: when the server or a worker ended, or ``timeout_seconds`` are over.
     """
     waiting = Waiting(record, timeout_seconds=timeout_seconds)
-    with step("Waiting for TorchServe's management") as shown:
-        waiting.until(lambda: _missing_keys(record), shown)
+    with step("Waiting for TorchServe to listen") as shown:
+        waiting.until(lambda: _missing_ports(record), shown)
         with build_management(record) as management:
-            waiting.until(lambda: _missing_model(management, waiting), shown)
+            _check_model(management, waiting)
     scale_workers(record, record.workers, waiting)
     _ask_canary(read_canary(archive), waiting)
 
@@ -111,23 +111,19 @@ def build_management(record: ServerRecord) -> ManagementClient:
     return ManagementClient(record.management_url, record.tokens().management, timeout_seconds=CALL_TIMEOUT_SECONDS)
 
 
-def _missing_keys(record: ServerRecord) -> str | None:
-    try:
-        record.tokens()
-    except CommandError:
-        return "its keys"
-    return None
+def _missing_ports(record: ServerRecord) -> str | None:
+    """Look whether it is this server that listens: another one could have taken a port and would answer as well."""
+    open_ports = find_open_ports(find_processes(record.pid, record.began_ticks))
+    missing = set(record.ports.numbers) - open_ports
+    return f"ports {', '.join(map(str, sorted(missing)))}" if missing else None
 
 
-def _missing_model(management: ManagementClient, waiting: Waiting) -> str | None:
+def _check_model(management: ManagementClient, waiting: Waiting) -> None:
     try:
         management.describe(waiting.record.model)
-    except ServerUnreachable:
-        return "no answer yet"
     except ModelNotFound as exc:
-        # Models are registered before the port opens: what is not there now never comes.
+        # Models are registered before the ports open: what is not there now never comes.
         raise waiting.failure(f"TorchServe could not load {Path(waiting.record.archive).name}") from exc
-    return None
 
 
 def _missing_workers(version: ModelVersion, workers: int) -> str | None:

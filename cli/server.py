@@ -32,6 +32,9 @@ MAX_TEMP_LENGTH = 60
 STOP_GRACE_SECONDS = 15.0
 BIND_ATTEMPTS = 3
 
+_children: list[subprocess.Popen[bytes]] = []
+"""Servers that this process started. As their parent it must ask for their end, or they stay as zombies."""
+
 
 @dataclass(frozen=True)
 class ServeSettings:
@@ -81,6 +84,7 @@ def end_server(record: ServerRecord, *, grace_seconds: float = STOP_GRACE_SECOND
         How many of its processes did not end on SIGTERM and were killed.
     """
     killed = end_processes(record.pid, record.began_ticks, grace_seconds=grace_seconds)
+    _children[:] = [child for child in _children if child.poll() is None]
     temp_folder = Path(record.temp_folder)
     if temp_folder.name.startswith(TEMP_PREFIX):
         shutil.rmtree(temp_folder, ignore_errors=True)
@@ -144,6 +148,7 @@ def _launch(settings: ServeSettings, ports: Ports) -> ServerRecord:
             stderr=subprocess.STDOUT,
             start_new_session=True,  # its number names all it starts, and the terminal's Ctrl-C does not reach it
         )
+        _children.append(process)
         starting.result(f"process {process.pid}, REST on port {ports.inference}, gRPC on {ports.grpc_inference}")
     record = ServerRecord(
         run_dir=str(run_dir),

@@ -20,6 +20,10 @@ from __future__ import annotations
 
 NO_PLACE = "has no worker to serve"
 """TorchServe's words both for a full queue and for a model without workers."""
+TOKEN_REFUSED = "Token Authorization failed"  # noqa: S105 - TorchServe's words, no token
+"""Its words where the token is missing, wrong or expired: 400 by REST, PERMISSION_DENIED by gRPC."""
+DEFAULT_VERSION = "Cannot remove default version"
+"""Its words, with 403, for the version that requests without one go to."""
 
 
 class ClientError(Exception):
@@ -117,14 +121,20 @@ def refusal_of_server(address: str, status: int, message: str) -> ClientError:
         message: TorchServe's own words.
     """
     said = f"The server at {address} answered {status}: {message}"
-    if status in {401, 403} or "Token Authorization failed" in message:
+    if status == 401 or TOKEN_REFUSED in message:
         return refused(address)
-    if status == 404:
-        return ModelNotFound(said, remedy="See the registered models and versions with `activity status`.")
-    if status == 409:
-        return Conflict(said, remedy="Unregister that version first, or package a new one with another --version.")
     if NO_PLACE in message:
         return Overloaded(said, remedy="Try again later, or add workers with `activity scale --workers N`.")
+    if DEFAULT_VERSION in message:
+        return Conflict(said, remedy="Make another version the default first.")
     if status >= 500:
         return WorkerFailed(said, remedy="Try again; if it happens again, the server's log says why.")
-    return UnexpectedAnswer(said, remedy="Check that the address is this server's port for inference or management.")
+    kind, remedy = ERRORS_BY_STATUS.get(status, UNEXPECTED)
+    return kind(said, remedy=remedy)
+
+
+ERRORS_BY_STATUS: dict[int, tuple[type[ClientError], str]] = {
+    404: (ModelNotFound, "See the registered models and versions with `activity status`."),
+    409: (Conflict, "Unregister that version first, or package a new one with another --version."),
+}
+UNEXPECTED = (UnexpectedAnswer, "Check that the address is this server's port for inference or management.")

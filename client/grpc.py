@@ -14,6 +14,7 @@ import grpc
 from client.answer import Answer
 from client.closing import Closing
 from client.errors import (
+    TOKEN_REFUSED,
     ClientError,
     UnexpectedAnswer,
     refusal_of_server,
@@ -26,7 +27,12 @@ from client.parts import Options, build_parts
 from client.protos import inference_pb2, inference_pb2_grpc
 from client.rest import DEFAULT_TIMEOUT_SECONDS
 
-STATUS_OF_EXCEPTION = {"NotFoundException": 404, "ConflictStatusException": 409, "InternalServerException": 500}
+STATUS_OF_EXCEPTION = {
+    "NotFoundException": 404,
+    "ConflictStatusException": 409,
+    "InvalidModelVersionException": 403,
+    "InternalServerException": 500,
+}
 """The HTTP status that stands for what TorchServe throws."""
 
 
@@ -112,7 +118,7 @@ def read_body(body: bytes) -> Answer:
 def client_error(target: str, error: grpc.RpcError, timeout_seconds: float, size_bytes: int) -> ClientError:
     """The error for a call that TorchServe, or gRPC itself, ended."""
     code, details = error.code(), error.details() or ""
-    if code is grpc.StatusCode.PERMISSION_DENIED:
+    if TOKEN_REFUSED in details:
         return refused(target)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return timed_out(target, timeout_seconds)

@@ -18,11 +18,14 @@ import httpx
 
 from client.answer import Answer
 from client.closing import Closing
-from client.errors import ClientError, refusal_of_server, timed_out, too_large, unreachable
+from client.errors import ClientError, UnexpectedAnswer, refusal_of_server, timed_out, too_large, unreachable
 from client.parts import Options, build_parts
 
 DEFAULT_TIMEOUT_SECONDS = 120.0
 CONNECT_TIMEOUT_SECONDS = 10.0
+
+PREDICTION_TYPES = ("application/json", "text/vtt", "application/x-subrip")
+ERROR_TYPES = ("application/json",)
 
 
 class RestClient(Closing):
@@ -156,6 +159,10 @@ def _read_answer(base_url: str, response: httpx.Response) -> Answer:
     if message is not None:
         raise refusal_of_server(base_url, response.status_code, message)
     content_type = response.headers.get("Content-Type", "")
-    if not content_type:
-        raise refusal_of_server(base_url, response.status_code, "no content type, so no answer of the model")
+    if not content_type.startswith(PREDICTION_TYPES if response.status_code == 200 else ERROR_TYPES):
+        raise UnexpectedAnswer(
+            f"{base_url} answered {response.status_code} with {content_type or 'no content type'}, "
+            "which is no answer of the model.",
+            remedy="Check that the address is a server's port for inference, and what stands between.",
+        )
     return Answer(status=response.status_code, content_type=content_type, body=response.content)

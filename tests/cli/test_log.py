@@ -4,23 +4,28 @@ from pathlib import Path
 
 from cli.log import ServerLog, last_useful_lines
 
-LOG = """2026 [INFO ] main ModelServer - Loading initial models: activity.mar
-2026 [INFO ] W-9000-stdout MODEL_LOG - Traceback (most recent call last):
-2026 [INFO ] W-9000-stdout MODEL_LOG -   File "/tmp/models/1/activity_handler.py", line 3, in <module>
-2026 [INFO ] W-9000-stdout MODEL_LOG - ModuleNotFoundError: No module named 'nonsense'
-2026 [ERROR] W-9000 WorkerThread - Backend worker process died.
+LOG = """2026-11-21T11:59:29,1 [INFO ] main ModelServer - Loading initial models: activity.mar
+2026-11-21T11:59:29,2 [INFO ] W-9000-activity_1.0-stdout MODEL_LOG - Traceback (most recent call last):
+2026-11-21T11:59:29,2 [INFO ] W-9000-activity_1.0-stdout MODEL_LOG -   File "/x/site-packages/ts/service.py", line 1
+2026-11-21T11:59:29,2 [INFO ] W-9000-activity_1.0-stdout MODEL_LOG -   File "<frozen importlib._bootstrap>", line 690
+2026-11-21T11:59:29,2 [INFO ] W-9000-activity_1.0-stdout MODEL_LOG -   File "/tmp/models/1/activity_handler.py", line 3
+2026-11-21T11:59:29,2 [INFO ] W-9000-activity_1.0-stdout MODEL_LOG - ModuleNotFoundError: No module named 'nonsense'
+2026-11-21T11:59:29,3 [WARN ] W-9000-activity_1.0 BatchAggregator - Load model failed: activity, error: Worker died.
 java.lang.RuntimeException: stopped
 \tat org.pytorch.serve.wlm.WorkerThread.run(WorkerThread.java:1)
 \t... 3 more
-2026 [INFO ] main ModelServer - something ordinary
+2026-11-21T11:59:29,4 [INFO ] main ModelServer - something ordinary
 """
 
 
 def test_the_useful_lines_say_why() -> None:
-    lines = last_useful_lines(LOG).splitlines()
-    assert lines[-3].endswith("No module named 'nonsense'")
-    assert lines[-1] == "java.lang.RuntimeException: stopped"
-    assert not any("ordinary" in line or "WorkerThread.java" in line for line in lines)
+    assert last_useful_lines(LOG).splitlines() == [
+        "Traceback (most recent call last):",
+        '  File "/tmp/models/1/activity_handler.py", line 3',
+        "ModuleNotFoundError: No module named 'nonsense'",
+        "Load model failed: activity, error: Worker died.",
+        "java.lang.RuntimeException: stopped",
+    ]
 
 
 def test_no_more_lines_than_fit_a_screen() -> None:
@@ -39,6 +44,7 @@ def test_only_what_is_new_is_read(tmp_path: Path) -> None:
         server.write("new\n")
     (tmp_path / "console.log").write_text("console\n")
     assert log.read().split() == ["console", "new"]
+    assert log.read_settled() == log.read()
 
 
 def test_a_log_that_was_cut_in_between_is_read_from_its_start(tmp_path: Path) -> None:

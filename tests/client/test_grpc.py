@@ -108,7 +108,7 @@ def test_status_and_type_are_read_from_the_body(body: bytes, status: int, conten
 @pytest.mark.parametrize(
     ("code", "details", "expected"),
     [
-        (grpc.StatusCode.PERMISSION_DENIED, "Token Authorization failed.", Refused),
+        (grpc.StatusCode.PERMISSION_DENIED, "Token Authorization failed. Token ...", Refused),
         (
             grpc.StatusCode.INTERNAL,
             f"Model not found: no\n{JAVA}.archive.model.ModelNotFoundException",

@@ -6,6 +6,7 @@ import pytest
 
 from client.errors import (
     ClientError,
+    Conflict,
     ModelNotFound,
     Overloaded,
     Refused,
@@ -97,6 +98,7 @@ def test_captions_are_an_answer_too(server: FakeServer) -> None:
         (503, "InternalServerException", "Prediction failed", WorkerFailed),
         (500, "InternalServerException", "Worker died.", WorkerFailed),
         (507, "InternalServerException", "Out of resources", WorkerFailed),
+        (403, "InvalidModelVersionException", "Cannot remove default version for model activity", Conflict),
         (405, "MethodNotAllowedException", "Requested method is not allowed", UnexpectedAnswer),
     ],
 )
@@ -117,9 +119,13 @@ def test_a_bare_413_says_how_large_the_request_was(server: FakeServer) -> None:
         client.predict(b"x" * 10, text="yy")
 
 
-def test_an_answer_without_a_type_is_not_the_models(server: FakeServer) -> None:
-    server.content_type, server.body = None, b"hello"
-    with RestClient(server.url) as client, pytest.raises(UnexpectedAnswer, match="no content type"):
+@pytest.mark.parametrize(("status", "content_type"), [(200, None), (200, "text/html"), (502, "text/html")])
+def test_what_is_no_answer_of_the_model_is_an_error(server: FakeServer, status: int, content_type: str | None) -> None:
+    server.status, server.content_type, server.body = status, content_type, b"hello"
+    with (
+        RestClient(server.url) as client,
+        pytest.raises(UnexpectedAnswer, match=f"{status} with {content_type or 'no'}"),
+    ):
         client.predict(b"x")
 
 

@@ -1,0 +1,59 @@
+"""One TorchServe for all tests of this folder, with the shipped model."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cli.archive import build_archive
+from cli.destination import Destination
+from cli.package import DEMO_CHECKPOINT
+from cli.record import ServerRecord
+from cli.server import ServeSettings, end_server, start_server
+from handler.pipeline import ActivityPipeline
+from tests.cli.checkpoints import write_tiny_checkpoint
+from training.synth.render import RenderedClip
+from training.synth.samples import render_canary
+
+
+@pytest.fixture(scope="session")
+def model_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a space in its path and two versions of the model."""
+    folder = tmp_path_factory.mktemp("model store")
+    checkpoint = DEMO_CHECKPOINT if DEMO_CHECKPOINT.is_dir() else write_tiny_checkpoint(folder / "tiny")
+    build_archive(checkpoint, folder / "activity.mar", name="activity", version="1.0")
+    build_archive(checkpoint, folder / "activity-2.mar", name="activity", version="2.0")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pipeline(model_store: Path, tmp_path_factory: pytest.TempPathFactory) -> ActivityPipeline:
+    """The archive's first version in this process."""
+    unpacked = tmp_path_factory.mktemp("unpacked")
+    with zipfile.ZipFile(model_store / "activity.mar") as mar:
+        mar.extractall(unpacked)
+    return ActivityPipeline.from_checkpoint(unpacked)
+
+
+@pytest.fixture(scope="session")
+def server(model_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerRecord]:
+    """The running server; its management may register models."""
+    run_dir = tmp_path_factory.mktemp("run dir")
+    record = start_server(ServeSettings(archive=model_store / "activity.mar", run_dir=run_dir, enable_model_api=True))
+    yield record
+    end_server(record)
+
+
+@pytest.fixture(scope="session")
+def destination(server: ServerRecord) -> Destination:
+    """The server's model, with its token."""
+    return Destination.of_record(server)
+
+
+@pytest.fixture(scope="session")
+def clip() -> RenderedClip:
+    """A short clip with its words."""
+    return render_canary()
