@@ -14,6 +14,7 @@ from cli.package import package
 from cli.predict import predict
 from cli.progress import stderr
 from cli.serve import scale, serve, status, stop
+from cli.train import evaluate, synth, train
 from client.errors import ClientError
 
 app = typer.Typer(
@@ -49,9 +50,13 @@ def flow(docstring: str) -> str:
     return "\n".join(lines)
 
 
-for command in (serve, stop, status, scale, predict):
-    add_command(command, SERVING)
-add_command(package, MODEL)
+PANELS: dict[str, tuple[Callable[..., None], ...]] = {
+    SERVING: (serve, stop, status, scale, predict),
+    MODEL: (synth, train, evaluate, package),
+}
+for panel, commands in PANELS.items():
+    for command in commands:
+        add_command(command, panel)
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cli.errors import CommandError
 from cli.package import DEMO_CHECKPOINT
-from cli.progress import say, step, stderr
+from cli.progress import say, stderr, step
 
 if TYPE_CHECKING:
     from training.evaluate import Evaluation
@@ -61,8 +61,8 @@ def train(
 ) -> None:
     """Train a model from a recipe.
 
-    The clips are decoded once, by the server's own decode and transforms, and stay in memory (about 25 kB for each
-    second and 64 x 64 frame rate of 8). After every epoch OUTPUT/last.ckpt is written: stop with Ctrl-C, go on with
+    The clips are decoded once, by the server's own decode and transforms, and stay in memory (with the demo's
+    recipe about 170 kB for each second). After every epoch OUTPUT/last.ckpt is written: stop with Ctrl-C, go on with
     --resume. At the end OUTPUT holds model.safetensors, model.json and tokenizer.json.
 
     [bold]Examples[/bold]

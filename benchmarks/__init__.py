@@ -1,0 +1,1 @@
+"""Comparisons that anyone can run; each prints what docs/results.md quotes."""
