@@ -25,7 +25,7 @@ from client.errors import (
 )
 from client.parts import Options, build_parts
 from client.protos import inference_pb2, inference_pb2_grpc
-from client.rest import DEFAULT_TIMEOUT_SECONDS
+from client.rest import DEFAULT_TIMEOUT_SECONDS, is_loopback
 
 STATUS_OF_EXCEPTION = {
     "NotFoundException": 404,
@@ -92,10 +92,16 @@ class GrpcClient(Closing):
 
 
 def build_channel(target: str) -> grpc.Channel:
-    """A channel whose message sizes are limited by the server alone (gRPC's own default is 4 MiB)."""
-    return grpc.insecure_channel(
-        target, options=[("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
-    )
+    """A channel whose message sizes are limited by the server alone (gRPC's own default is 4 MiB).
+
+    Proxies of the environment are left out for an address of this machine, as by REST.
+    """
+    options = [
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_receive_message_length", -1),
+        ("grpc.enable_http_proxy", 0 if is_loopback(f"grpc://{target}") else 1),
+    ]
+    return grpc.insecure_channel(target, options=options)
 
 
 def authorization(token: str | None) -> list[tuple[str, str]]:

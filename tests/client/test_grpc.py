@@ -142,6 +142,15 @@ def test_what_torchserve_ends_a_call_with_is_an_error_with_a_remedy(
     assert caught.value.remedy.endswith(".")
 
 
+def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(
+    running: Running, closed_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{closed_port}")
+    monkeypatch.setenv("no_proxy", "")
+    with GrpcClient(running.target) as client:
+        assert client.predict(b"x").ok
+
+
 def test_nobody_listens(closed_port: int) -> None:
     target = f"127.0.0.1:{closed_port}"
     with GrpcClient(target) as client, pytest.raises(ServerUnreachable, match=target):

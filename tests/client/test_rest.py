@@ -145,6 +145,7 @@ def test_an_answer_that_takes_too_long(server: FakeServer) -> None:
 def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(
     server: FakeServer, closed_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("NO_PROXY", "")
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{closed_port}")
     with RestClient(server.url) as client:
         assert client.predict(b"x").ok
