@@ -66,7 +66,7 @@ def evaluate(
     pipeline: ActivityPipeline,
     manifest: Path,
     *,
-    ceilings: Callable[[Sequence[Modality]], float] | None = None,
+    ceilings: Callable[[Sequence[Modality]], float | None] | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Evaluation:
     """Measure a single-label checkpoint.
@@ -74,7 +74,7 @@ def evaluate(
     Args:
         pipeline: the checkpoint's pipeline.
         manifest: the data.
-        ceilings: gives for some modalities what they can reach at most.
+        ceilings: gives for some modalities what they can reach at most (:func:`training.manifest.read_ceilings`).
         progress: called with the step's name, the clips done and the clips in all.
 
     Raises:

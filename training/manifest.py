@@ -5,20 +5,24 @@
     {"clip": "clips/000000.mp4", "text": "clips/000000.vtt", "split": "train",
      "segments": [{"start_seconds": 0.0, "stop_seconds": 5.2, "label": "wave_rise_greet"}]}
 
-``text``, ``audio`` and ``split`` may be left out.
+``text``, ``audio`` and ``split`` may be left out. A ``dataset.json`` beside it (:class:`DatasetRecord`) may say what is
+known of the dataset as a whole.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from models.config import MODALITIES, Fraction, Modality
 from models.settings import Settings, SettingsError
+
+RECORD_NAME = "dataset.json"
 
 Split = Literal["train", "val"]
 Seconds = Annotated[float, Field(strict=True, allow_inf_nan=False)]
@@ -47,6 +51,19 @@ class ManifestEntry:
     audio: Path | None
     segments: tuple[LabelledSegment, ...]
     split: Split | None = None
+
+
+class DatasetRecord(Settings):
+    """``dataset.json``: who made a dataset, and what can be reached on it at most.
+
+    ``ceilings`` gives the highest accuracy that is possible with some modalities, whose names are joined by ``+`` in
+    the order video, audio, text.
+    """
+
+    generator: Name
+    seed: Annotated[int, Field(ge=0)]
+    clips: Annotated[int, Field(ge=1)]
+    ceilings: dict[str, Fraction] = Field(default_factory=dict)
 
 
 class _SegmentRecord(Settings):
@@ -143,3 +160,38 @@ def _record(entry: ManifestEntry, folder: Path) -> dict[str, Any]:
     named = {key: file.relative_to(folder).as_posix() for key, file in files.items() if file is not None}
     split = {} if entry.split is None else {"split": entry.split}
     return {**named, "segments": [vars(segment) for segment in entry.segments], **split}
+
+
+def write_dataset_record(manifest: Path, record: DatasetRecord) -> None:
+    """Write a manifest's ``dataset.json``."""
+    text = json.dumps(record.model_dump(mode="json"), indent=2, ensure_ascii=False)
+    manifest.with_name(RECORD_NAME).write_text(text + "\n", encoding="utf-8")
+
+
+def read_ceilings(manifest: Path) -> Callable[[Sequence[Modality]], float | None] | None:
+    """What the ``dataset.json`` beside a manifest says can be reached at most.
+
+    Returns:
+        A function that gives for some modalities, in any order, the highest accuracy that is possible with them, None
+        where the record does not say; None when there is no record.
+
+    Raises:
+        ManifestError: when the record cannot be used.
+    """
+    try:
+        values: Any = json.loads(manifest.with_name(RECORD_NAME).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except json.JSONDecodeError as exc:
+        raise ManifestError(f"{RECORD_NAME}: not JSON: {exc.msg} at character {exc.pos}") from exc
+    if not isinstance(values, dict):
+        raise ManifestError(f"{RECORD_NAME}: expected an object with the key 'generator', got {type(values).__name__}")
+    try:
+        record = DatasetRecord.read(values, source=RECORD_NAME)
+    except SettingsError as exc:
+        raise ManifestError(str(exc)) from exc
+
+    def ceiling(modalities: Sequence[Modality]) -> float | None:
+        return record.ceilings.get("+".join(name for name in MODALITIES if name in modalities))
+
+    return ceiling

@@ -8,7 +8,16 @@ from typing import Any
 
 import pytest
 
-from training.manifest import LabelledSegment, ManifestEntry, ManifestError, read_manifest, write_manifest
+from training.manifest import (
+    DatasetRecord,
+    LabelledSegment,
+    ManifestEntry,
+    ManifestError,
+    read_ceilings,
+    read_manifest,
+    write_dataset_record,
+    write_manifest,
+)
 
 SEGMENT = {"start_seconds": 0.0, "stop_seconds": 2.5, "label": "a"}
 
@@ -101,3 +110,34 @@ def test_a_fault_is_named_by_line_and_key(folder: Path, change: dict[str, Any], 
 def test_a_line_that_is_no_clip(folder: Path, line: Any, message: str) -> None:
     with pytest.raises(ManifestError, match=message):
         read_manifest(write_lines(folder, line))
+
+
+def test_ceilings_are_found_in_any_order_of_the_modalities(tmp_path: Path) -> None:
+    manifest = tmp_path / "manifest.jsonl"
+    assert read_ceilings(manifest) is None
+    write_dataset_record(
+        manifest, DatasetRecord(generator="hand", seed=0, clips=1, ceilings={"video": 0.3, "video+text": 0.7})
+    )
+    ceilings = read_ceilings(manifest)
+    assert ceilings is not None
+    assert ceilings(["video"]) == 0.3
+    assert ceilings(["text", "video"]) == ceilings(["video", "text"]) == 0.7
+    assert ceilings(["audio"]) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", r"^dataset\.json: not JSON"),
+        ("[]", r"^dataset\.json: expected an object with the key 'generator', got list"),
+        ('{"generator": "x", "seed": 0}', r"^dataset\.json: missing key 'clips'"),
+        (
+            '{"generator": "x", "seed": 0, "clips": 1, "ceilings": {"video": 25}}',
+            r"^dataset\.json: 'ceilings\.video' is 25",
+        ),
+    ],
+)
+def test_a_record_that_cannot_be_used(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "dataset.json").write_text(text, encoding="utf-8")
+    with pytest.raises(ManifestError, match=message):
+        read_ceilings(tmp_path / "manifest.jsonl")

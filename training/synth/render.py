@@ -6,15 +6,17 @@ import multiprocessing
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, combinations, islice
 from pathlib import Path
 
 import numpy as np
 
-from training.manifest import LabelledSegment, ManifestEntry, Split, write_manifest
+from models.config import MODALITIES
+from training.manifest import DatasetRecord, LabelledSegment, ManifestEntry, Split, write_dataset_record, write_manifest
 from training.synth.dealing import Deal, deal_clip, deal_clips
 from training.synth.drawing import draw_frames
 from training.synth.encode import encode_clip
+from training.synth.labels import ceiling
 from training.synth.script import ClipScript, ContainerName, draw_script
 from training.synth.sound import render_waveform
 
@@ -77,7 +79,7 @@ def render_dataset(
     jobs: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Render a dataset into ``out`` and list it in a manifest, written last.
+    """Render a dataset into ``out`` and list it in a manifest, written last, with a ``dataset.json`` beside it.
 
     Args:
         out: a folder, made when it is not there; an earlier render's manifest is removed first, and files of the same
@@ -109,6 +111,7 @@ def render_dataset(
         entries[index] = entry
         if progress is not None:
             progress(len(entries), num_clips)
+    write_dataset_record(manifest, _record(num_clips, seed))
     write_manifest(manifest, [entries[index] for index in range(num_clips)])
     return manifest
 
@@ -137,6 +140,13 @@ def _render_into(task: _Task) -> tuple[int, ManifestEntry]:
     clip.write_bytes(rendered.video)
     text.write_text(rendered.words, encoding="utf-8")
     return index, ManifestEntry(clip, text, None, rendered.segments, split)
+
+
+def _record(num_clips: int, seed: int) -> DatasetRecord:
+    """What is known of the dataset as a whole, the ceiling of every subset of the modalities among it."""
+    subsets = chain.from_iterable(combinations(MODALITIES, size) for size in range(1, len(MODALITIES) + 1))
+    ceilings = {"+".join(subset): ceiling(subset) for subset in subsets}
+    return DatasetRecord(generator="activity synth", seed=seed, clips=num_clips, ceilings=ceilings)
 
 
 def _draw_splits(seed: int, num_clips: int, val_fraction: float) -> list[Split]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from itertools import product
+
 import pytest
 
-from training.synth.labels import ACTIVITIES, LABELS, Activity, parse_label
+from models.config import MODALITIES
+from training.synth.labels import ACTIVITIES, LABELS, Activity, ceiling, parse_label
 
 
 def test_the_labels() -> None:
@@ -27,3 +31,15 @@ def test_an_unknown_label_is_answered_with_the_known_ones() -> None:
         parse_label("wave")
     with pytest.raises(ValueError, match=r"0 or 1, got 0, 2, 1"):
         Activity(0, 2, 1)
+
+
+@pytest.mark.parametrize("known", list(product((False, True), repeat=3)))
+def test_a_ceiling_is_what_the_best_guess_reaches(known: tuple[bool, bool, bool]) -> None:
+    """Whoever knows some of the bits and guesses the rest, counted over the eight labels."""
+    seen = Counter(
+        tuple(bit for bit, is_known in zip((a.motion, a.sound, a.phrase), known, strict=True) if is_known)
+        for a in ACTIVITIES
+    )
+    best_guess = len(seen) / len(ACTIVITIES)  # one right guess for each distinguishable group
+    modalities = [name for name, is_known in zip(MODALITIES, known, strict=True) if is_known]
+    assert ceiling(modalities) == best_guess == [0.125, 0.25, 0.5, 1.0][sum(known)]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
 
 from tests.training.synth.scripts import find_script
-from training.manifest import read_manifest
+from training.manifest import read_ceilings, read_manifest
 from training.synth.dealing import deal_clip
 from training.synth.labels import Activity
 from training.synth.phrases import SYNONYMS
@@ -33,6 +34,24 @@ def test_a_dataset_is_a_function_of_its_seed(tmp_path: Path) -> None:
     assert manifest == tmp_path / "one" / "manifest.jsonl"
     render_dataset(tmp_path / "two", 3, 21, val_fraction=0.34, jobs=2)
     assert digests(tmp_path / "one") == digests(tmp_path / "two")
+
+    assert json.loads((tmp_path / "one" / "dataset.json").read_text(encoding="utf-8")) == {
+        "generator": "activity synth",
+        "seed": 21,
+        "clips": 3,
+        "ceilings": {
+            "video": 0.25,
+            "audio": 0.25,
+            "text": 0.25,
+            "video+audio": 0.5,
+            "video+text": 0.5,
+            "audio+text": 0.5,
+            "video+audio+text": 1.0,
+        },
+    }
+    ceilings = read_ceilings(manifest)
+    assert ceilings is not None
+    assert (ceilings(["text", "video"]), ceilings(["audio"])) == (0.5, 0.25)
 
     entries = read_manifest(manifest)
     assert sorted(str(entry.split) for entry in entries) == ["train", "train", "val"]
