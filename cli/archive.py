@@ -144,11 +144,17 @@ def _stage_checkpoint(checkpoint: Path, stage: Path, name: str | None, version: 
 
 def _stage_canary(stage: Path) -> None:
     from handler.pipeline import ActivityPipeline  # noqa: PLC0415 - it imports torch
+    from models.settings import SettingsError  # noqa: PLC0415
     from training.synth.samples import render_canary  # noqa: PLC0415
 
     clip = render_canary()
     words = clip.words.encode("utf-8")
-    pipeline = ActivityPipeline.from_checkpoint(stage)
+    try:
+        pipeline = ActivityPipeline.from_checkpoint(stage)
+    except SettingsError as exc:
+        raise CommandError(
+            str(exc), remedy="The checkpoint does not fit this version of the code; train it again."
+        ) from exc
     (response,) = pipeline.respond([{"video": bytearray(clip.video), "text": bytearray(words)}], ["canary"])
     if response.status != 200:
         raise CommandError(

@@ -197,3 +197,14 @@ def test_a_checkpoint_without_its_tokenizer_is_refused(tmp_path: Path) -> None:
     (checkpoint / "tokenizer.json").unlink()
     with pytest.raises(CommandError, match=r"has no tokenizer\.json"):
         build_archive(checkpoint, tmp_path / "a.mar")
+
+
+def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
+    checkpoint = write_tiny_checkpoint(tmp_path / "checkpoint")
+    description = json.loads((checkpoint / "model.json").read_text())
+    description["config"]["width"] *= 2
+    (checkpoint / "model.json").write_text(json.dumps(description))
+    with pytest.raises(CommandError, match="does not fit") as caught:
+        build_archive(checkpoint, tmp_path / "a.mar")
+    assert "train it again" in caught.value.remedy
+    assert not (tmp_path / "a.mar").exists()
