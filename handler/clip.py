@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from handler.windows import Schedule
+from handler.windows import Schedule, Span
 from models.config import Modality
 
 
@@ -30,6 +30,11 @@ class Waveform:
     def duration_seconds(self) -> float:
         """Length in seconds."""
         return len(self.samples) / self.sample_rate
+
+    @property
+    def span(self) -> Span:
+        """The interval that the samples cover."""
+        return Span(self.start_seconds, self.start_seconds + self.duration_seconds)
 
     def __repr__(self) -> str:
         return f"Waveform({len(self.samples)} samples, {self.sample_rate} Hz, start {self.start_seconds:.3f} s)"

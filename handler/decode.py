@@ -2,14 +2,16 @@
 
 The schedule is known before a frame is decoded: the containers are indexed first, and only then are the frames that
 the schedule needs decoded. A modality that cannot be used is a status of the clip; only a request with nothing usable
-is an error.
+is an error. Picture and sound say how long the clip is; words do so only where they stand alone, so that cues far
+outside the media cost nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,175 +25,189 @@ from handler.request import ActivityRequest
 from handler.text import parse_text
 from handler.video import decode_frames
 from handler.windows import Schedule, Span, build_schedule
-from models.config import MODALITIES, AudioConfig, Modality, ModelConfig
+from models.config import MODALITIES, AudioConfig, Modality, ModelConfig, VideoConfig
 
-Result = TypeVar("Result")
+Content = TypeVar("Content")
+
+
+@dataclass(frozen=True)
+class _Unused:
+    """Stands where a modality's content would: why there is none."""
+
+    code: str
+    reason: str
+    error: ActivityError | None = None
+    """What the attempt to decode it came to; None where there was nothing to decode."""
+
+
+_NOT_SENT = _Unused("not_sent", "not sent")
+_NOT_IN_MODEL = _Unused("not_in_model", "the model does not have it")
+
+
+@dataclass(frozen=True)
+class _Part(Generic[Content]):
+    """What a modality gives to the hops of the schedule."""
+
+    content: Content
+    mask: NDArray[np.bool_]
+    """``(N,)``: True where the hop has it."""
 
 
 def decode_request(request: ActivityRequest, config: ModelConfig, limits: Limits) -> Clip:
     """Decode the modalities that the model has and the request gives.
 
     Raises:
-        ActivityError: the one part's own error when only one was sent, else :class:`NoUsableModality` with the
-            reasons by modality.
+        LimitExceeded: picture and sound together span more seconds than allowed.
+        NoUsableModality: nothing can be used; with the reasons by modality.
+        ActivityError: nothing can be used, one part was sent, and this is its only fault.
     """
     with ExitStack() as stack:
-        return _Decoder(config, limits).decode(request, stack)
+        media = _open(request.video, limits, stack) if config.video or config.audio else _NOT_SENT
+        sound = _open(request.audio, limits, stack) if request.audio is not None and config.audio else media
+        waveform = _decode_sound(sound, config, limits)
+        words = _parse_words(request.text, config, limits)
+        picture = _picture_span(media, config)
+        schedule = _lay_schedule(picture, waveform, words, config, limits)
+        video = _video_part(media, picture, schedule, config.video, limits)
+        if isinstance(video, _Unused):  # the clip is what the others cover
+            schedule = _lay_schedule(video, waveform, words, config, limits)
+    audio = _audio_part(waveform, schedule, config.audio)
+    text = _text_part(words, schedule)
+    parts: dict[Modality, _Part[Any] | _Unused] = {"video": video, "audio": audio, "text": text}
+    unused = {name: part for name, part in parts.items() if isinstance(part, _Unused)}
+    if len(unused) == len(parts):
+        raise _nothing_usable(request, config, unused)
+    return Clip(
+        schedule=schedule,
+        modalities={name: _status(unused.get(name)) for name in MODALITIES},
+        frames=_content(video),
+        samples=_content(audio),
+        texts=_content(text),
+        masks={name: part.mask for name, part in parts.items() if not isinstance(part, _Unused)},
+    )
 
 
-class _Decoder:
-    """One request's decode: collects each modality's result or its error."""
+def _attempt(step: Callable[[], Content]) -> Content | _Unused:
+    """Run a step of one modality; what it raises is why that modality is not used."""
+    try:
+        return step()
+    except ActivityError as error:
+        return _Unused(error.code, error.message, error)
+    except MemoryError:
+        remedy = "Send a smaller file, or encode it anew."
+        exhausted = UndecodableMedia("decoding needs more memory than is allowed", remedy=remedy)
+        return _Unused(exhausted.code, exhausted.message, exhausted)
 
-    def __init__(self, config: ModelConfig, limits: Limits) -> None:
-        self.config = config
-        self.limits = limits
-        self.errors: dict[Modality, ActivityError] = {}
-        self.missing: dict[Modality, str] = {}
-        self.spans: dict[Modality, Span] = {}
 
-    def decode(self, request: ActivityRequest, stack: ExitStack) -> Clip:
-        picture, sound = self._open(request, stack)
-        words = self._words(request)
-        waveform = self._waveform(sound)
-        if picture is not None and picture.video is not None:
-            self.spans["video"] = picture.video.span
-        schedule = self._schedule(words)
-        frames = self._frames(picture, schedule)
-        if frames is None and picture is not None and self.spans.pop("video", None) is not None:
-            schedule = self._schedule(words)  # the picture did not decode: the clip is what the others cover
-        return self._clip(schedule, frames, waveform, words)
+def _open(data: bytes | None, limits: Limits, stack: ExitStack) -> Container | _Unused:
+    if data is None:
+        return _NOT_SENT
+    return _attempt(lambda: stack.enter_context(open_container(data, limits)))
 
-    def _open(self, request: ActivityRequest, stack: ExitStack) -> tuple[Container | None, Container | None]:
-        """The containers that give the picture and the sound; the same one unless sound was sent on its own."""
-        media = self._try(("video", "audio"), lambda: self._container(request.video, stack))
-        if request.audio is None:
-            sound = media
-        else:
-            self.errors.pop("audio", None)
-            sound = self._try(("audio",), lambda: self._container(request.audio, stack))
-        if request.video is None:
-            self.missing["video"] = "not sent"
-            if request.audio is None:
-                self.missing["audio"] = "not sent"
-        elif media is not None and media.video is None:
-            self.missing["video"] = "the container has no picture"
-        if sound is not None and sound.audio is None:
-            self.missing["audio"] = "the container has no sound"
-        return media, sound
 
-    def _container(self, data: bytes | None, stack: ExitStack) -> Container | None:
-        return None if data is None else stack.enter_context(open_container(data, self.limits))
+def _picture_span(media: Container | _Unused, config: ModelConfig) -> Span | _Unused:
+    """When the picture is shown, before any of it is decoded."""
+    if config.video is None:
+        return _NOT_IN_MODEL
+    if isinstance(media, _Unused):
+        return media
+    return _Unused("not_sent", "the container has no picture") if media.video is None else media.video.span
 
-    def _words(self, request: ActivityRequest) -> Words | None:
-        if request.text is None:
-            self.missing["text"] = "not sent"
-            return None
-        text = request.text
-        words = self._try(("text",), lambda: parse_text(text, self.limits))
-        if words is not None and words.cues:
-            stop = max(cue.stop_seconds for cue in words.cues)
-            self.spans["text"] = Span(min(words.cues[0].start_seconds, stop), stop)
-        return words
 
-    def _waveform(self, sound: Container | None) -> Waveform | None:
-        audio = self.config.audio
-        if sound is None or sound.audio is None or audio is None:
-            return None
-        waveform = self._try(("audio",), lambda: decode_waveform(sound, audio.sample_rate, self.limits))
-        if waveform is not None:
-            start = waveform.start_seconds
-            self.spans["audio"] = Span(start, start + waveform.duration_seconds)
-        return waveform
+def _decode_sound(sound: Container | _Unused, config: ModelConfig, limits: Limits) -> Waveform | _Unused:
+    audio = config.audio
+    if audio is None:
+        return _NOT_IN_MODEL
+    if isinstance(sound, _Unused):
+        return sound
+    if sound.audio is None:
+        return _Unused("not_sent", "the container has no sound")
+    return _attempt(lambda: decode_waveform(sound, audio.sample_rate, limits))
 
-    def _schedule(self, words: Words | None) -> Schedule:
-        """Lay the schedule over the media; over the words where there are no media."""
-        spans = [self.spans[name] for name in ("video", "audio") if name in self.spans and self._has(name)]
-        if not spans and "text" in self.spans:
-            spans = [self.spans["text"]]
-        if not spans:
-            length = self.config.windows.window_seconds  # words without times, or nothing: one window
-            spans = [Span(0.0, length if words is not None else 0.0)]
-        span = Span(min(s.start_seconds for s in spans), max(s.stop_seconds for s in spans))
-        if span.duration_seconds > self.limits.max_duration_seconds:
-            raise LimitExceeded(
-                f"the clip spans {span.duration_seconds:.1f} s, at most {self.limits.max_duration_seconds:g} s are "
-                "allowed",
-                remedy="Send it in shorter pieces.",
-            )
-        return build_schedule(span, self.config.windows)
 
-    def _has(self, modality: Modality) -> bool:
-        return modality in self.config.modalities
+def _parse_words(text: bytes | str | None, config: ModelConfig, limits: Limits) -> Words | _Unused:
+    if config.text is None:
+        return _NOT_IN_MODEL
+    return _NOT_SENT if text is None else _attempt(lambda: parse_text(text, limits))
 
-    def _frames(self, picture: Container | None, schedule: Schedule) -> NDArray[np.uint8] | None:
-        video = self.config.video
-        if picture is None or picture.video is None or video is None:
-            return None
-        times = schedule.frame_times(video.frames_per_hop)
-        return self._try(("video",), lambda: decode_frames(picture, times, video.size, self.limits))
 
-    def _clip(
-        self,
-        schedule: Schedule,
-        frames: NDArray[np.uint8] | None,
-        waveform: Waveform | None,
-        words: Words | None,
-    ) -> Clip:
-        masks: dict[Modality, NDArray[np.bool_]] = {}
-        samples = texts = None
-        if frames is not None:
-            masks["video"] = schedule.hop_mask(self.spans["video"])
-        if waveform is not None and self.config.audio is not None:
-            masks["audio"] = schedule.hop_mask(self.spans["audio"])
-            samples = cut_samples(waveform, schedule, self.config.audio)
-        if words is not None and self._has("text"):
-            texts = cut_words(words, schedule)
-            masks["text"] = np.array([bool(text) for text in texts])
-            if not masks["text"].any():
-                self.missing["text"] = "no cue lies inside the clip"
-                del masks["text"]
-                texts = None
-        statuses = {name: self._status(name, name in masks) for name in MODALITIES}
-        if not masks:
-            raise self._nothing_usable(statuses)
-        return Clip(schedule=schedule, modalities=statuses, frames=frames, samples=samples, texts=texts, masks=masks)
-
-    def _status(self, modality: Modality, used: bool) -> ModalityStatus:
-        if used:
-            return ModalityStatus(used=True)
-        if not self._has(modality):
-            return ModalityStatus(used=False, code="not_in_model", reason="the model does not have it")
-        if modality in self.errors:
-            error = self.errors[modality]
-            return ModalityStatus(used=False, code=error.code, reason=error.message)
-        return ModalityStatus(used=False, code="not_sent", reason=self.missing.get(modality, "not sent"))
-
-    def _nothing_usable(self, statuses: dict[Modality, ModalityStatus]) -> ActivityError:
-        causes = {id(error): error for error in self.errors.values()}
-        if len(causes) == 1 and len(self.missing) + len(self.errors) >= len(self.config.modalities):
-            return next(iter(causes.values()))
-        reasons = {name: {"code": status.code, "reason": status.reason} for name, status in statuses.items()}
-        return NoUsableModality(
-            "none of the modalities can be used: "
-            + "; ".join(f"{name}: {status.reason}" for name, status in statuses.items()),
-            remedy=f"Send at least one of {', '.join(self.config.modalities)} in a form that decodes.",
-            details={"modalities": reasons},
+def _lay_schedule(
+    picture: Span | _Unused,
+    waveform: Waveform | _Unused,
+    words: Words | _Unused,
+    config: ModelConfig,
+    limits: Limits,
+) -> Schedule:
+    """Lay the schedule over picture and sound; over the cues where neither is used, one window without cues."""
+    spans = [] if isinstance(picture, _Unused) else [picture]
+    if not isinstance(waveform, _Unused):
+        spans.append(waveform.span)
+    if not spans and not isinstance(words, _Unused):
+        spans = [Span(cue.start_seconds, cue.stop_seconds) for cue in words.cues]
+    if not spans:
+        spans = [Span(0.0, config.windows.window_seconds)]
+    span = Span(min(s.start_seconds for s in spans), max(s.stop_seconds for s in spans))
+    if span.duration_seconds > limits.max_duration_seconds:
+        raise LimitExceeded(
+            f"the clip spans {span.duration_seconds:.1f} s, at most {limits.max_duration_seconds:g} s are allowed",
+            remedy="Send it in shorter pieces, and sound that begins with its picture.",
         )
+    return build_schedule(span, config.windows)
 
-    def _try(self, modalities: tuple[Modality, ...], step: Callable[[], Result]) -> Result | None:
-        """Run a step; what it raises becomes the error of these modalities."""
-        try:
-            return step()
-        except ActivityError as error:
-            for name in modalities:
-                self.errors[name] = error
-        except MemoryError:
-            exhausted = UndecodableMedia(
-                "decoding needs more memory than is allowed", remedy="Send a smaller file, or encode it anew."
-            )
-            for name in modalities:
-                self.errors[name] = exhausted
-        return None
+
+def _video_part(
+    media: Container | _Unused, picture: Span | _Unused, schedule: Schedule, video: VideoConfig | None, limits: Limits
+) -> _Part[NDArray[np.uint8]] | _Unused:
+    if video is None:
+        return _NOT_IN_MODEL
+    if isinstance(media, _Unused):
+        return media
+    if isinstance(picture, _Unused):
+        return picture
+    times = schedule.frame_times(video.frames_per_hop)
+    frames = _attempt(lambda: decode_frames(media, times, video.size, limits))
+    return frames if isinstance(frames, _Unused) else _Part(frames, schedule.hop_mask(picture))
+
+
+def _audio_part(
+    waveform: Waveform | _Unused, schedule: Schedule, audio: AudioConfig | None
+) -> _Part[NDArray[np.float32]] | _Unused:
+    if audio is None:
+        return _NOT_IN_MODEL
+    if isinstance(waveform, _Unused):
+        return waveform
+    return _Part(cut_samples(waveform, schedule, audio), schedule.hop_mask(waveform.span))
+
+
+def _text_part(words: Words | _Unused, schedule: Schedule) -> _Part[tuple[str, ...]] | _Unused:
+    if isinstance(words, _Unused):
+        return words
+    texts = cut_words(words, schedule)
+    mask = np.array([bool(text) for text in texts])
+    return _Part(texts, mask) if mask.any() else _Unused("not_sent", "no cue lies inside the clip")
+
+
+def _content(part: _Part[Content] | _Unused) -> Content | None:
+    return None if isinstance(part, _Unused) else part.content
+
+
+def _status(unused: _Unused | None) -> ModalityStatus:
+    if unused is None:
+        return ModalityStatus(used=True)
+    return ModalityStatus(used=False, code=unused.code, reason=unused.reason)
+
+
+def _nothing_usable(request: ActivityRequest, config: ModelConfig, unused: Mapping[Modality, _Unused]) -> ActivityError:
+    """The one fault of the one part that was sent, else all reasons."""
+    num_parts = sum(part is not None for part in (request.video, request.audio, request.text))
+    faults = {id(it.error): it.error for it in unused.values() if it.error is not None}
+    if num_parts == 1 and len(faults) == 1:
+        return next(iter(faults.values()))
+    return NoUsableModality(
+        "none of the modalities can be used: " + "; ".join(f"{name}: {it.reason}" for name, it in unused.items()),
+        remedy=f"Send at least one of {', '.join(config.modalities)} in a form that decodes.",
+        details={"modalities": {name: {"code": it.code, "reason": it.reason} for name, it in unused.items()}},
+    )
 
 
 def cut_samples(waveform: Waveform, schedule: Schedule, config: AudioConfig) -> NDArray[np.float32]:
@@ -221,12 +237,11 @@ def cut_words(words: Words, schedule: Schedule) -> tuple[str, ...]:
     """The words of each hop: those of the cues that overlap it, in order; words without times stand on every hop."""
     if words.untimed is not None:
         return (words.untimed,) * schedule.num_hops
-    texts: list[list[str]] = [[] for _ in range(schedule.num_hops)]
+    texts: list[dict[str, None]] = [{} for _ in range(schedule.num_hops)]
     start, stride = schedule.span.start_seconds, schedule.stride_seconds
     for cue in words.cues:
         first = max(0, int(np.floor((cue.start_seconds - start) / stride)))
         stop = min(schedule.num_hops, int(np.ceil((cue.stop_seconds - start) / stride)))
         for hop in range(first, stop):
-            if cue.text not in texts[hop]:
-                texts[hop].append(cue.text)
+            texts[hop][cue.text] = None  # said once, however many cues repeat it
     return tuple(" ".join(parts) for parts in texts)

@@ -82,9 +82,9 @@ class Scorer:
 
     def _encode_texts(self, texts: tuple[str, ...]) -> Tensor:
         """Encode each different text once and hand it to the hops that have it."""
-        distinct = list(dict.fromkeys(texts))
-        tokens = self._run("text", self.transforms.text(distinct), None)
-        return tokens[torch.tensor([distinct.index(text) for text in texts])]
+        rows = {text: row for row, text in enumerate(dict.fromkeys(texts))}
+        tokens = self._run("text", self.transforms.text(list(rows)), None)
+        return tokens[torch.tensor([rows[text] for text in texts])]
 
     def _run(
         self, modality: Modality, inputs: tuple[Tensor, ...], transform: Callable[[Tensor], Tensor] | None
