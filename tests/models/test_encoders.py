@@ -5,7 +5,7 @@ import torch
 from models.audio_encoder import AudioEncoder
 from models.config import AudioConfig, TextConfig, VideoConfig
 from models.text_encoder import TextEncoder
-from models.video_encoder import VideoEncoder
+from models.video_encoder import VideoEncoder, frame_differences
 
 
 def block_parameters(width: int) -> int:
@@ -16,7 +16,8 @@ def block_parameters(width: int) -> int:
 def test_video_encoder_counts_what_its_formula_says() -> None:
     config = VideoConfig(frames_per_hop=4, size=32, tubelet_frames=2, patch_size=8, depth=3, heads=2)
     encoder = VideoEncoder(config, width=16, dropout=0.0)
-    tubelet = 3 * 2 * 8 * 8 * 16 + 16
+    appearance, motion, gain = 3 * 2 * 8 * 8 * 16 + 16, 2 * 8 * 8 * 16 + 16, 16
+    tubelet = appearance + motion + gain
     assert sum(p.numel() for p in encoder.parameters()) == tubelet + 3 * block_parameters(16) + 2 * 16
 
 
@@ -37,6 +38,13 @@ def test_video_encoder_sees_the_order_of_frames() -> None:
     video = torch.randn(1, 3, 4, 16, 16)
     forwards, backwards = encoder(video).mean(1), encoder(video.flip(2)).mean(1)
     assert (forwards - backwards).abs().max() > 1e-3
+
+
+def test_frame_differences_are_the_mean_change_of_the_colours() -> None:
+    video = torch.zeros(1, 3, 3, 1, 1)
+    video[0, :, 1, 0, 0] = torch.tensor([3.0, 0.0, -3.0])
+    assert frame_differences(video).flatten().tolist() == [2.0, 2.0, 2.0]
+    assert frame_differences(video[:, :, :1]).flatten().tolist() == [0.0]
 
 
 def test_video_encoder_sees_place() -> None:
@@ -81,6 +89,6 @@ def test_text_encoder_ignores_padding_and_sees_order() -> None:
     torch.testing.assert_close(encoder(ids, mask)[0, 0, :4], torch.tensor(TEXT_TOKEN), atol=1e-4, rtol=0)
 
 
-VIDEO_TOKENS = [[-0.75489, 0.98221, -1.15923, 1.54985], [-0.3453, 0.73301, -1.1578, 1.68538]]
+VIDEO_TOKENS = [[-0.42274, 1.24132, -1.25333, 1.05312], [0.34169, 0.73854, -1.3199, 1.0966]]
 AUDIO_TOKENS = [[1.18103, -0.24257, -0.8427, -0.94273], [1.16606, -0.2478, -0.97687, -0.77986]]
 TEXT_TOKEN = [-0.47851, -0.91919, -0.28796, 1.49484]
