@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import Field
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
-from models.config import ModelConfig, PositiveFloat
+from models.config import ModelConfig, PositiveFloat, TextConfig
 from models.model import ActivityModel, build_model
 from models.settings import Settings, SettingsError
 from models.tokenizer import load_tokenizer
@@ -78,7 +79,7 @@ def read_description(folder: Path) -> CheckpointDescription:
         raise SettingsError(
             f"{folder} is no checkpoint: it has no {DESCRIPTION_FILE}. Give the folder that `activity train` wrote."
         ) from exc
-    except json.JSONDecodeError as exc:
+    except ValueError as exc:  # no UTF-8, or no JSON
         raise SettingsError(f"{path} is no JSON: {exc}") from exc
     return CheckpointDescription.read(values, source=DESCRIPTION_FILE)
 
@@ -87,13 +88,23 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     """Rebuild the model of a checkpoint folder.
 
     Raises:
-        SettingsError: when the folder is no checkpoint or its weights do not fit its configuration.
+        SettingsError: when the folder is no checkpoint, or its weights or its tokenizer do not fit its configuration.
     """
     description = read_description(folder)
     model = build_model(description.config)
     try:
         model.load_state_dict(load_file(folder / WEIGHTS_FILE))
-    except (OSError, RuntimeError) as exc:
+    except (OSError, RuntimeError, SafetensorError) as exc:
         raise SettingsError(f"{WEIGHTS_FILE} does not fit {DESCRIPTION_FILE}: {exc}") from exc
-    tokenizer = load_tokenizer(folder / TOKENIZER_FILE) if description.config.text is not None else None
+    tokenizer = None if description.config.text is None else _load_tokenizer(folder, description.config.text)
     return Checkpoint(description=description, model=model.eval(), tokenizer=tokenizer)
+
+
+def _load_tokenizer(folder: Path, config: TextConfig) -> Tokenizer:
+    tokenizer = load_tokenizer(folder / TOKENIZER_FILE)
+    num_entries = tokenizer.get_vocab_size()
+    if num_entries > config.vocab_size:
+        raise SettingsError(
+            f"{TOKENIZER_FILE} has {num_entries} entries, the model of {DESCRIPTION_FILE} knows {config.vocab_size}"
+        )
+    return tokenizer

@@ -67,6 +67,12 @@ class AudioConfig(Settings):
     channels: tuple[PositiveInt, ...] = (32, 64, 96)
     tokens_per_hop: PositiveInt = 2
 
+    @model_validator(mode="after")
+    def _frames_meet(self) -> Self:
+        if self.hop_length > self.n_fft:
+            raise ValueError(f"hop_length {self.hop_length} must not exceed n_fft {self.n_fft}: sound would go unseen")
+        return self
+
 
 class TextConfig(Settings):
     """The text transformer over the words of one hop, cut after ``max_tokens`` tokens."""

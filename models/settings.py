@@ -40,9 +40,12 @@ class Settings(BaseModel):
         """Validate a YAML file that holds one mapping.
 
         Raises:
-            SettingsError: when the file is no mapping or does not validate.
+            SettingsError: when the file is no YAML, no mapping, or does not validate.
         """
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as exc:
+            raise SettingsError(f"{path.name} is no YAML: {exc}") from exc
         if not isinstance(values, dict):
             raise SettingsError(f"{path.name}: expected a mapping of keys to values, got {type(values).__name__}")
         return cls.read(values, source=path.name)
