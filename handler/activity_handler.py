@@ -28,13 +28,17 @@ class ActivityHandler(BaseHandler):  # type: ignore[misc]  # ts ships no types
         Args:
             context: TorchServe's; ``gpu_id`` chooses the device, the section ``handler`` of model-config.yaml sets
                 the limits.
+
+        Raises:
+            SettingsError: the section has a key or a value that it cannot have, or the archive holds no checkpoint.
         """
         properties = context.system_properties
-        settings = (context.model_yaml_config or {}).get("handler", {})
+        section = (context.model_yaml_config or {}).get("handler") or {}
+        settings = limits.HandlerSettings.read(section, source="model-config.yaml, handler")
         self.pipeline = pipeline.ActivityPipeline.from_checkpoint(
             Path(properties["model_dir"]),
             runtime=runtime.choose_runtime(properties.get("gpu_id")),
-            limits=limits.Limits.read(settings.get("limits", {}), source="model-config.yaml, handler.limits"),
+            limits=settings.limits,
         )
         logger.info("ready: %s", self.pipeline.runtime)
         self.initialized = True

@@ -31,3 +31,9 @@ class Limits(Settings):
     """Cues of the text part."""
     max_options_bytes: PositiveInt = 16_384
     """Bytes of the options part."""
+
+
+class HandlerSettings(Settings):
+    """The section ``handler`` of model-config.yaml."""
+
+    limits: Limits = Limits()

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -20,14 +20,6 @@ from models.head import score_logits
 from tests.models.tiny import TINY, tiny_model, tiny_tokenizer
 
 WORDS = ("stir the soup", "", "chop the onion")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as in serving
-    yield
-    torch.set_num_threads(num_threads)
 
 
 def make_clip(num_hops: int, modalities: tuple[Modality, ...] = MODALITIES, seed: int = 0) -> Clip:

@@ -1,0 +1,126 @@
+"""TorchServe's own context, as its worker fills it, around the handler."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ts.context import Context, RequestProcessor
+
+from handler import runtime
+from handler.activity_handler import ActivityHandler
+from models.checkpoint import save_checkpoint
+from models.settings import SettingsError
+from tests.handler.requests import tiny_checkpoint, tiny_pipeline
+from tests.media import Sound, render
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("archive")
+    checkpoint = tiny_checkpoint()
+    save_checkpoint(path, checkpoint.description, checkpoint.model, checkpoint.tokenizer)
+    return path
+
+
+def make_context(folder: Path, *, gpu_id: int | None = None, yaml: dict[str, Any] | None = None) -> Any:
+    return Context("activity", str(folder), {}, 8, gpu_id, "0.12.0", model_yaml_config=yaml)
+
+
+def started(folder: Path, yaml: dict[str, Any] | None = None) -> ActivityHandler:
+    handler = ActivityHandler()
+    handler.initialize(make_context(folder, yaml=yaml))
+    return handler
+
+
+def with_requests(context: Any, request_ids: list[str]) -> Any:
+    context.request_ids = dict(enumerate(request_ids))
+    context.request_processor = [RequestProcessor({}) for _ in request_ids]
+    return context
+
+
+def test_a_batch_is_answered_with_status_and_content_type_by_request(folder: Path) -> None:
+    data: list[dict[str, Any]] = [
+        {"body": render("wav", Sound(codec="pcm_s16le", seconds=1.0))},
+        {"clip": b"?"},
+        {"text": "stir", "options": '{"format": "vtt"}'},
+        {"body": b"no media at all"},
+    ]
+    request_ids = ["a", "b", "c", "d"]
+    context = with_requests(make_context(folder), request_ids)
+    bodies = started(folder).handle(data, context)
+    expected = tiny_pipeline().respond(data, request_ids)
+    assert bodies == [response.body for response in expected]
+    assert [context.get_response_status(place) for place in range(4)] == [
+        (200, None),
+        (400, "Bad Request"),
+        (200, None),
+        (422, "Unprocessable Content"),
+    ]
+    assert [context.get_response_content_type(place) for place in range(4)] == [
+        *("application/json", "application/json"),
+        *("text/vtt; charset=utf-8", "application/json"),
+    ]
+
+
+@pytest.mark.parametrize("num_requests", [0, 1, 8])
+def test_there_are_as_many_answers_as_requests(num_requests: int, folder: Path) -> None:
+    data = [{"text": "stir"}] * num_requests
+    context = with_requests(make_context(folder), [str(place) for place in range(num_requests)])
+    assert len(started(folder).handle(data, context)) == num_requests
+
+
+def test_a_defect_is_answered_under_the_servers_request_id(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    handler = started(folder)
+    monkeypatch.setattr(handler.pipeline.scorer, "score", lambda _: 1 / 0)
+    context = with_requests(make_context(folder), ["1f6c-77"])
+    (body,) = handler.handle([{"text": "stir"}], context)
+    assert context.get_response_status(0) == (500, "Internal Server Error")
+    assert "1f6c-77" in json.loads(body)["message"]
+    assert "request 1f6c-77 failed" in caplog.text
+
+
+def test_the_card_that_torchserve_assigns_chooses_the_device(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int | None] = []
+
+    def choose(gpu_id: int | None = None) -> runtime.Runtime:
+        asked.append(gpu_id)
+        return runtime.Runtime(torch.device("cpu"), torch.float32, threads=1)
+
+    monkeypatch.setattr(runtime, "choose_runtime", choose)
+    for gpu_id in (None, 3):
+        ActivityHandler().initialize(make_context(folder, gpu_id=gpu_id))
+    assert asked == [None, 3]
+
+
+@pytest.mark.parametrize("yaml", [None, {}, {"handler": None}, {"handler": {}}, {"handler": {"limits": {}}}])
+def test_without_limits_in_the_yaml_the_defaults_hold(yaml: dict[str, Any] | None, folder: Path) -> None:
+    assert started(folder, yaml).pipeline.limits.max_duration_seconds == 600.0
+
+
+def test_the_yamls_limits_hold(folder: Path) -> None:
+    handler = started(folder, {"minWorkers": 1, "handler": {"limits": {"max_text_characters": 5}}})
+    context = with_requests(make_context(folder), ["a", "b"])
+    bodies = handler.handle([{"text": "stir it"}, {"text": "stir"}], context)
+    assert context.get_response_status(0) == (413, "Content Too Large")
+    assert "the limit is 5" in json.loads(bodies[0])["message"]
+    assert json.loads(bodies[1])["status"] == 200
+
+
+def test_an_unknown_limit_names_the_known_ones(folder: Path) -> None:
+    with pytest.raises(SettingsError, match=r"handler: unknown key 'limits\.max_byte' \(known keys: .*max_bytes, "):
+        started(folder, {"handler": {"limits": {"max_byte": 5}}})
+    with pytest.raises(SettingsError, match=r"unknown key 'limit' \(known keys: limits\)"):
+        started(folder, {"handler": {"limit": {}}})
+    with pytest.raises(SettingsError, match=r"'limits\.max_bytes' is 0: input should be greater than or equal to 1"):
+        started(folder, {"handler": {"limits": {"max_bytes": 0}}})
+
+
+def test_an_archive_without_a_checkpoint_does_not_start(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"has no model\.json"):
+        started(tmp_path)
