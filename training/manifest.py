@@ -44,7 +44,7 @@ class LabelledSegment:
 
 @dataclass(frozen=True)
 class ManifestEntry:
-    """One clip of a dataset; ``segments`` are in the order of time and do not overlap."""
+    """One clip of a dataset; ``segments`` are in the order of their starts, and those of one label do not overlap."""
 
     clip: Path
     text: Path | None
@@ -87,12 +87,16 @@ class _ClipRecord(Settings):
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
-        for number, (one, other) in enumerate(zip(self.segments, self.segments[1:], strict=False), start=1):
-            if other.start_seconds < one.stop_seconds:
-                raise ValueError(
-                    f"segments.{number} starts at {other.start_seconds} before segments.{number - 1} "
-                    f"stops at {one.stop_seconds}"
-                )
+        latest: dict[str, int] = {}
+        for number, segment in enumerate(self.segments):
+            start = f"segments.{number} starts at {segment.start_seconds}"
+            if number and segment.start_seconds < self.segments[number - 1].start_seconds:
+                raise ValueError(f"{start}, segments.{number - 1} later: list them in the order of their starts")
+            same = latest.get(segment.label)
+            if same is not None and segment.start_seconds < self.segments[same].stop_seconds:
+                stop = self.segments[same].stop_seconds
+                raise ValueError(f"{start}, before segments.{same} of the same label stops at {stop}")
+            latest[segment.label] = number
         return self
 
 

@@ -88,7 +88,18 @@ def test_blank_lines_are_skipped_and_counted(folder: Path) -> None:
         ({"segments": [{"start_seconds": 0, "label": "a"}]}, r"line 2: missing key 'segments\.0\.stop_seconds'"),
         ({"segments": [SEGMENT, {**SEGMENT, "score": 1}]}, r"line 2: unknown key 'segments\.1\.score' \(known keys"),
         ({"segments": [{**SEGMENT, "stop_seconds": 0.0}]}, r"line 2: 'segments\.0' .*must be above start_seconds 0\.0"),
-        ({"segments": [SEGMENT, SEGMENT]}, r"line 2: .*segments\.1 starts at 0\.0 before segments\.0 stops at 2\.5"),
+        (
+            {"segments": [SEGMENT, SEGMENT]},
+            r"line 2: segments\.1 starts at 0\.0, before segments\.0 of the same label stops at 2\.5",
+        ),
+        (
+            {"segments": [SEGMENT, {**SEGMENT, "start_seconds": 1.0, "label": "b"}, {**SEGMENT, "start_seconds": 2.0}]},
+            r"line 2: segments\.2 starts at 2\.0, before segments\.0 of the same label stops at 2\.5",
+        ),
+        (
+            {"segments": [{**SEGMENT, "start_seconds": 1.0}, {**SEGMENT, "label": "b"}]},
+            r"line 2: segments\.1 starts at 0\.0, segments\.0 later: list them in the order of their starts",
+        ),
     ],
 )
 def test_a_fault_is_named_by_line_and_key(folder: Path, change: dict[str, Any], message: str) -> None:
@@ -110,6 +121,16 @@ def test_a_fault_is_named_by_line_and_key(folder: Path, change: dict[str, Any], 
 def test_a_line_that_is_no_clip(folder: Path, line: Any, message: str) -> None:
     with pytest.raises(ManifestError, match=message):
         read_manifest(write_lines(folder, line))
+
+
+def test_activities_of_different_labels_may_overlap(folder: Path) -> None:
+    segments = [SEGMENT, {**SEGMENT, "label": "b"}, {**SEGMENT, "start_seconds": 2.5, "stop_seconds": 3.0}]
+    (entry,) = read_manifest(write_lines(folder, {"clip": "one.mp4", "segments": segments}))
+    assert entry.segments == (
+        LabelledSegment(0.0, 2.5, "a"),
+        LabelledSegment(0.0, 2.5, "b"),
+        LabelledSegment(2.5, 3.0, "a"),
+    )
 
 
 def test_ceilings_are_found_in_any_order_of_the_modalities(tmp_path: Path) -> None:
