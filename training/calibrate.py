@@ -3,44 +3,74 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from handler.inference import Scorer
+from handler.segments import Task
 from training.dataset import LabelledClip, window_targets
 
-CANDIDATES = np.geomspace(0.25, 8.0, 201)
-SCORE_FLOOR = 1e-12  # of a score, before its logarithm
+CANDIDATES = np.geomspace(0.25, 8.0, 201).round(4)
+"""Temperatures in steps of 1.7 %, which is finer than the estimate's own error; 1 is one of them."""
+SCORE_FLOOR = 1e-15  # of a score and of its complement, before the logarithm
 
 
-def fit_temperature(scorer: Scorer, clips: Sequence[LabelledClip]) -> float:
-    """The temperature with the least negative log-likelihood over the labelled windows of ``clips``.
+@dataclass(frozen=True)
+class HeldOutWindows:
+    """All windows of held-out clips."""
 
-    The candidates lie between 1/4 and 8 in steps of 1.7 %, which is finer than the estimate's own error.
-    """
+    logits: NDArray[np.float64]
+    """``(W, K)`` float64, up to a constant of each window for ``single_label``."""
+    targets: NDArray[np.float32]
+    """``(W, K)`` float32 of 0 and 1."""
+    task: Task
+
+    @property
+    def num_labelled(self) -> int:
+        """Windows with a label."""
+        return int(self.targets.any(axis=1).sum())
+
+    @property
+    def accuracy(self) -> float:
+        """In [0, 1]: the share of labelled windows whose best label is right.
+
+        With ``multi_label`` the share of decisions that are, one for each window and label, at a score of 0.5.
+        """
+        if self.task == "multi_label":
+            return float(np.mean((self.logits > 0) == (self.targets > 0)))
+        labelled = self.targets.any(axis=1)
+        return float(np.mean((self.logits.argmax(axis=1) == self.targets.argmax(axis=1))[labelled]))
+
+    def negative_log_likelihood(self, temperature: float) -> float:
+        """Mean over the labelled windows, or with ``multi_label`` over all windows and labels, in nats."""
+        logits = self.logits / temperature
+        if self.task == "multi_label":
+            return float((np.logaddexp(0.0, logits) - logits * self.targets).mean())
+        labelled = self.targets.any(axis=1)
+        losses = np.logaddexp.reduce(logits, axis=1) - (logits * self.targets).sum(axis=1)
+        return float(losses[labelled].mean())
+
+
+def score_held_out(scorer: Scorer, clips: Sequence[LabelledClip]) -> HeldOutWindows:
+    """Score the windows of at least one clip as they are served, whatever the scorer's temperature."""
     config = scorer.transforms.config
-    scores, targets = [], []
-    for clip in clips:
-        scores.append(scorer.score(clip.clip).scores)
-        targets.append(window_targets(clip.entry.segments, clip.clip.schedule, config.labels))
-    all_scores, all_targets = np.concatenate(scores), np.concatenate(targets)
-    labelled = all_targets.any(axis=1)
+    scores = np.concatenate([scorer.score(clip.clip).scores for clip in clips])
+    targets = [window_targets(clip.entry.segments, clip.clip.schedule, config.labels) for clip in clips]
+    logits = np.log(np.maximum(scores, SCORE_FLOOR))
     if config.head.task == "multi_label":
-        losses = [_sigmoid_loss(all_scores, all_targets, t) for t in CANDIDATES]
-    else:
-        losses = [_softmax_loss(all_scores[labelled], all_targets[labelled], t) for t in CANDIDATES]
-    return float(round(CANDIDATES[int(np.argmin(losses))], 4))
+        logits -= np.log(np.maximum(1.0 - scores, SCORE_FLOOR))
+    return HeldOutWindows(logits * scorer.temperature, np.concatenate(targets), config.head.task)
 
 
-def _softmax_loss(scores: NDArray[np.float64], targets: NDArray[np.float32], temperature: float) -> float:
-    logits = np.log(np.maximum(scores, SCORE_FLOOR)) / temperature
-    log_scores = logits - np.log(np.exp(logits - logits.max(axis=1, keepdims=True)).sum(axis=1, keepdims=True))
-    log_scores -= logits.max(axis=1, keepdims=True)
-    return float(-(log_scores * targets).sum(axis=1).mean())
+def fit_temperature(windows: HeldOutWindows) -> float:
+    """The candidate with the least negative log-likelihood.
 
-
-def _sigmoid_loss(scores: NDArray[np.float64], targets: NDArray[np.float32], temperature: float) -> float:
-    clipped = np.clip(scores, SCORE_FLOOR, 1 - SCORE_FLOOR)
-    logits = np.log(clipped / (1 - clipped)) / temperature
-    return float((np.logaddexp(0.0, logits) - logits * targets).mean())
+    Raises:
+        ValueError: when no window has a label.
+    """
+    if not windows.num_labelled:
+        raise ValueError("a temperature needs at least one window with a label")
+    losses = [windows.negative_log_likelihood(temperature) for temperature in CANDIDATES]
+    return float(CANDIDATES[int(np.argmin(losses))])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch.utils.data import Dataset
 
 from handler.clip import Clip
 from handler.decode import decode_request
+from handler.errors import ActivityError
 from handler.limits import Limits
 from handler.options import RequestOptions
 from handler.request import ActivityRequest
@@ -22,9 +24,8 @@ from handler.transform import Transforms
 from handler.windows import Schedule
 from models.config import ModelConfig
 from models.model import gather_windows
-from training.manifest import LabelledSegment, ManifestEntry
-
-NO_LABEL = -100  # torch's cross-entropy leaves such a target out
+from models.settings import SettingsError
+from training.manifest import LabelledSegment, ManifestEntry, ManifestError
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,28 @@ class LabelledClip:
 
     entry: ManifestEntry
     clip: Clip
+
+
+def check_truth(entries: Sequence[ManifestEntry], config: ModelConfig) -> None:
+    """Check that a model can learn, or be measured by, what a manifest says.
+
+    Raises:
+        SettingsError: when a label is not the model's, or activities overlap and the model gives one label at a time.
+    """
+    unknown = {segment.label for entry in entries for segment in entry.segments} - set(config.labels)
+    if unknown:
+        raise SettingsError(
+            f"the manifest has labels that the model does not have: {', '.join(sorted(unknown))}. "
+            f"Known labels: {', '.join(config.labels)}."
+        )
+    if config.head.task == "single_label":
+        for entry in entries:
+            for one, other in pairwise(entry.segments):
+                if other.start_seconds < one.stop_seconds:
+                    raise SettingsError(
+                        f"{entry.clip.name} has {one.label} and {other.label} at once, from {other.start_seconds} s: "
+                        "that needs a model whose head.task is multi_label."
+                    )
 
 
 def read_request(entry: ManifestEntry) -> ActivityRequest:
@@ -55,11 +78,14 @@ def decode_entries(
     """Decode each entry, ``jobs`` at a time (PyAV releases the interpreter's lock while it decodes).
 
     Raises:
-        ActivityError: of the first entry that does not decode.
+        ManifestError: when an entry does not decode; it names the first one.
     """
 
     def decode(entry: ManifestEntry) -> LabelledClip:
-        return LabelledClip(entry, decode_request(read_request(entry), config, Limits()))
+        try:
+            return LabelledClip(entry, decode_request(read_request(entry), config, Limits()))
+        except ActivityError as exc:
+            raise ManifestError(f"{entry.clip.name} cannot be used: {exc.message}. {exc.remedy}") from exc
 
     clips: list[LabelledClip] = []
     with ThreadPoolExecutor(max_workers=jobs) as pool:
@@ -73,10 +99,15 @@ def decode_entries(
 def window_targets(
     segments: Sequence[LabelledSegment], schedule: Schedule, labels: Sequence[str]
 ) -> NDArray[np.float32]:
-    """Which labels hold at the centre of each window: ``(W, K)`` float32 of 0 and 1."""
+    """Which labels hold at the centre of each window: ``(W, K)`` float32 of 0 and 1.
+
+    The one window of a clip that is shorter than a window has the clip's centre.
+    """
     targets = np.zeros((schedule.num_windows, len(labels)), dtype=np.float32)
+    short = schedule.num_hops < schedule.window_hops
     for window in range(schedule.num_windows):
-        centre = schedule.centre_seconds(window)
+        span = schedule.span
+        centre = (span.start_seconds + span.stop_seconds) / 2 if short else schedule.centre_seconds(window)
         for segment in segments:
             if segment.start_seconds <= centre < segment.stop_seconds:
                 targets[window, labels.index(segment.label)] = 1.0
@@ -100,7 +131,9 @@ class RunBatch(NamedTuple):
     masks: Tensor
     """``(C, M, R)`` bool, in the order of the model's modalities."""
     targets: Tensor
-    """``(C, W, K)`` float32."""
+    """``(C, W, K)`` float32 of 0 and 1."""
+    inside: Tensor
+    """``(C, W)`` bool, True where the clip has such a window: a run may be longer than its clip."""
 
 
 class RunDataset(Dataset[RunBatch]):
@@ -110,6 +143,8 @@ class RunDataset(Dataset[RunBatch]):
     """
 
     def __init__(self, clips: Sequence[LabelledClip], transforms: Transforms, *, hops_per_run: int, seed: int) -> None:
+        if hops_per_run < transforms.config.windows.hops:
+            raise ValueError(f"a run of {hops_per_run} hops holds no window of {transforms.config.windows.hops}")
         self.clips = clips
         self.transforms = transforms
         self.hops_per_run = hops_per_run
@@ -154,9 +189,9 @@ class RunDataset(Dataset[RunBatch]):
             [cut(torch.from_numpy(clip.masks.get(name, absent))) & inside for name in config.modalities]
         )
         token_ids, token_mask = self.tokens[clip_index]
-        num_windows = max(1, self.hops_per_run - config.windows.hops + 1)
-        targets = gather_windows(self.targets[clip_index], starts, num_windows)[0].clone()
-        targets[torch.arange(first, first + num_windows) >= clip.schedule.num_windows] = 0.0
+        num_windows = self.hops_per_run - config.windows.hops + 1
+        window_inside = torch.arange(first, first + num_windows) < clip.schedule.num_windows
+        targets = gather_windows(self.targets[clip_index], starts, num_windows)[0] * window_inside[:, None]
         return RunBatch(
             frames=cut(self._frames(clip)),
             samples=cut(self._samples(clip)),
@@ -164,6 +199,7 @@ class RunDataset(Dataset[RunBatch]):
             token_mask=cut(token_mask),
             masks=masks,
             targets=targets,
+            inside=window_inside,
         )
 
     def _frames(self, clip: Clip) -> Tensor:

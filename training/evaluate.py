@@ -17,7 +17,8 @@ from handler.inference import ScoredWindows
 from handler.options import RequestOptions, resolve_options
 from handler.pipeline import ActivityPipeline
 from models.config import Modality
-from training.dataset import LabelledClip, decode_entries
+from models.settings import SettingsError
+from training.dataset import LabelledClip, check_truth, decode_entries
 from training.manifest import LabelledSegment, read_manifest
 from training.metrics import (
     boundary_error_seconds,
@@ -54,8 +55,9 @@ class Evaluation:
     """Segmental F1 by IoU threshold."""
     edit: float
     mean_boundary_error_seconds: float | None
+    """None where no clip has two activities."""
     calibration_error: float | None
-    """Expected calibration error of the windows' scores before smoothing, 15 bins."""
+    """Expected calibration error of the windows' scores before smoothing, 15 bins; None without windows."""
 
     def to_json(self) -> dict[str, object]:
         """Plain values."""
@@ -69,7 +71,7 @@ def evaluate(
     ceilings: Callable[[Sequence[Modality]], float | None] | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Evaluation:
-    """Measure a single-label checkpoint.
+    """Measure a single-label checkpoint. A window is inside an activity when all that it sees is.
 
     Args:
         pipeline: the checkpoint's pipeline.
@@ -78,12 +80,16 @@ def evaluate(
         progress: called with the step's name, the clips done and the clips in all.
 
     Raises:
-        ManifestError: when the manifest cannot be read.
-        ActivityError: when a clip does not decode.
+        SettingsError: when the checkpoint is a multi-label one, or does not have the manifest's labels.
+        ManifestError: when the manifest cannot be read, or a clip does not decode.
     """
+    if pipeline.config.head.task != "single_label":
+        raise SettingsError("this measures how well one label at a time is told; the checkpoint's head is multi_label")
     report = progress or _silent
+    entries = read_manifest(manifest)
+    check_truth(entries, pipeline.config)
     cores = len(os.sched_getaffinity(0))
-    clips = decode_entries(read_manifest(manifest), pipeline.config, jobs=cores, progress=partial(report, "decode"))
+    clips = decode_entries(entries, pipeline.config, jobs=cores, progress=partial(report, "decode"))
     insides = [inside_windows(clip) for clip in clips]
     subsets = []
     for names in _subsets(pipeline.config.modalities):
@@ -105,7 +111,7 @@ def evaluate(
         f1={f"{overlap:g}": segmental_f1(predicted, truths, overlap) for overlap in F1_OVERLAPS},
         edit=edit_score(predicted, truths),
         mean_boundary_error_seconds=boundary_error_seconds(predicted, truths),
-        calibration_error=expected_calibration_error(decisions.confidences, decisions.predicted == decisions.truth),
+        calibration_error=decisions.calibration_error,
     )
 
 
@@ -143,6 +149,12 @@ class _Decisions:
     confidences: NDArray[np.float64]
     """``(W,)``, the best label's score."""
 
+    @property
+    def calibration_error(self) -> float | None:
+        """In [0, 1]; None where there is no window."""
+        right = self.predicted == self.truth
+        return expected_calibration_error(self.confidences, right) if len(right) else None
+
 
 def _decide_windows(
     scored: Sequence[ScoredWindows], insides: Sequence[Sequence[tuple[int, str]]], labels: Sequence[str]
@@ -152,8 +164,9 @@ def _decide_windows(
         for output, inside in zip(scored, insides, strict=True)
         for window, label in inside
     ]
-    scores = np.array([row for row, _ in rows])
-    return _Decisions(scores.argmax(axis=1), np.array([truth for _, truth in rows]), scores.max(axis=1))
+    scores = np.array([row for row, _ in rows]).reshape(-1, len(labels))
+    truth = np.array([index for _, index in rows], dtype=np.int64)
+    return _Decisions(scores.argmax(axis=1), truth, scores.max(axis=1))
 
 
 def inside_windows(labelled: LabelledClip) -> list[tuple[int, str]]:

@@ -14,7 +14,8 @@ from transformers import get_cosine_schedule_with_warmup
 from handler.transform import Transforms
 from models.config import Modality, ModelConfig
 from models.model import ActivityModel, gather_windows
-from training.dataset import NO_LABEL, RunBatch
+from models.tokenizer import PADDING_ID
+from training.dataset import RunBatch
 from training.recipe import TrainingConfig
 
 
@@ -39,6 +40,10 @@ class Learner(LightningModule):
     def config(self) -> ModelConfig:
         """The model's configuration."""
         return self.transforms.config
+
+    def on_fit_start(self) -> None:
+        """Bring the transforms to the model's device; they are no part of the module."""
+        self.transforms.to(self.device)
 
     def forward(self, batch: RunBatch, masks: Sequence[Tensor]) -> list[Tensor]:
         """Logits of each window of each run under several masks; the hops are encoded once.
@@ -73,43 +78,65 @@ class Learner(LightningModule):
             with torch.autocast(self.device.type, enabled=False):
                 log_mel = self.transforms.audio(batch.samples.flatten(0, 1))
             return self.model.encode(name, log_mel)
-        return self.model.encode(name, batch.token_ids.flatten(0, 1), batch.token_mask.flatten(0, 1))
+        return self._encode_texts(batch.token_ids.flatten(0, 1), batch.token_mask.flatten(0, 1))
+
+    def _encode_texts(self, token_ids: Tensor, token_mask: Tensor) -> Tensor:
+        """Encode each different text once, cut to the longest: neighbouring hops share their words."""
+        length = int(token_mask.sum(dim=1).max())
+        distinct, places = torch.unique(token_ids[:, :length], dim=0, return_inverse=True)
+        return self.model.encode("text", distinct, distinct != PADDING_ID)[places]
 
     def training_step(self, batch: RunBatch, batch_index: int) -> Tensor:
-        """The loss of one batch: with modality dropout, and with each modality alone.
+        """The loss of one batch: with modality dropout, and with one modality of each run, drawn at random, alone.
 
         Without the second part the modalities that learn fast (sound, words) leave the slow one (motion) at chance for
         long: the imbalance that Peng et al. describe (OGM-GE, arXiv 2203.15332).
         """
         del batch_index
         dropped = drop_modalities(batch.masks, self.training_config.modality_dropout)
-        logits, *alone = self(batch, [dropped, *each_alone(batch.masks)])
-        loss = self._loss(logits, batch.targets)
-        if alone:
-            unimodal = torch.stack([self._loss(part, batch.targets) for part in alone]).mean()
-            loss = loss + self.training_config.unimodal_weight * unimodal
+        logits, alone = self(batch, [dropped, drop_modalities(batch.masks, 1.0)])
+        loss = self._loss(logits, batch)
+        loss = loss + self.training_config.unimodal_weight * self._loss(alone, batch)
         self.log("loss", loss, prog_bar=True, on_step=True, on_epoch=False)
         return loss
 
     def validation_step(self, batch: RunBatch, batch_index: int) -> None:
-        """Loss and window accuracy with all modalities."""
+        """Loss and accuracy with all modalities, each window of the same weight."""
         del batch_index
         (logits,) = self(batch, [batch.masks])
-        labelled = batch.targets.any(dim=-1)
-        hits = (logits.argmax(dim=-1) == batch.targets.argmax(dim=-1))[labelled]
-        self.log("val_loss", self._loss(logits, batch.targets), prog_bar=True, batch_size=len(batch.masks))
-        self.log("val_accuracy", hits.float().mean(), prog_bar=True, batch_size=len(batch.masks))
+        num_counted = int(self._counted(batch).sum())
+        if num_counted:
+            self.log("val_loss", self._loss(logits, batch), prog_bar=True, batch_size=num_counted)
+            self.log("val_accuracy", self._accuracy(logits, batch), prog_bar=True, batch_size=num_counted)
 
-    def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def _counted(self, batch: RunBatch) -> Tensor:
+        """Which windows count: ``(C, W)`` bool.
+
+        With ``multi_label`` each window of the clip, since no label is a truth too; with ``single_label`` those that
+        have one.
+        """
+        return batch.inside if self.config.head.task == "multi_label" else batch.targets.any(dim=-1)
+
+    def _loss(self, logits: Tensor, batch: RunBatch) -> Tensor:
+        """Mean over the windows that count, and 0 where none does."""
         if self.config.head.task == "multi_label":
-            return functional.binary_cross_entropy_with_logits(logits.float(), targets)
-        classes = torch.where(targets.any(dim=-1), targets.argmax(dim=-1), NO_LABEL)
-        return functional.cross_entropy(
-            logits.float().flatten(0, 1),
-            classes.flatten(),
-            ignore_index=NO_LABEL,
+            losses = functional.binary_cross_entropy_with_logits(logits.float(), batch.targets, reduction="none")
+            return _masked_mean(losses.mean(dim=-1), self._counted(batch))
+        losses = functional.cross_entropy(
+            logits.float().movedim(-1, 1),
+            batch.targets.argmax(dim=-1),
             label_smoothing=self.training_config.label_smoothing,
+            reduction="none",
         )
+        return _masked_mean(losses, self._counted(batch))
+
+    def _accuracy(self, logits: Tensor, batch: RunBatch) -> Tensor:
+        """Share of right windows, or with ``multi_label`` of right decisions at a score of 0.5."""
+        if self.config.head.task == "multi_label":
+            right = ((logits > 0) == (batch.targets > 0)).float().mean(dim=-1)
+        else:
+            right = (logits.argmax(dim=-1) == batch.targets.argmax(dim=-1)).float()
+        return _masked_mean(right, self._counted(batch))
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW (arXiv 1711.05101) with warm-up and cosine decay."""
@@ -148,13 +175,8 @@ def drop_modalities(masks: Tensor, probability: float) -> Tensor:
     return masks & kept[..., None]
 
 
-def each_alone(masks: Tensor) -> list[Tensor]:
-    """For each of several modalities the masks ``(C, M, R)`` that keep it alone; nothing for a lone modality."""
-    num_modalities = masks.shape[1]
-    if num_modalities == 1:
-        return []
-    keep = torch.eye(num_modalities, dtype=torch.bool, device=masks.device)
-    return [masks & keep[index][None, :, None] for index in range(num_modalities)]
+def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    return (values * mask).sum() / mask.sum().clamp(min=1)
 
 
 def _windows(hops: Tensor, starts: Tensor, window_hops: int) -> Tensor:

@@ -1,0 +1,22 @@
+"""The rendered clips, once for all tests of this folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.training.clips import decode_tiny, render_tiny
+from training.dataset import LabelledClip
+
+
+@pytest.fixture(scope="session")
+def tiny_manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The manifest of six short clips; other manifests may be written beside it, and nothing else."""
+    return render_tiny(tmp_path_factory.mktemp("clips"))
+
+
+@pytest.fixture(scope="session")
+def tiny_clips(tiny_manifest: Path) -> list[LabelledClip]:
+    """The six clips, decoded for the tiny model."""
+    return decode_tiny(tiny_manifest)
