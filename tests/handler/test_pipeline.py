@@ -261,6 +261,19 @@ def test_the_same_request_gives_the_same_bytes_again() -> None:
     assert once[0].body == again[0].body
 
 
+def test_what_is_seen_heard_and_said_each_changes_the_scores() -> None:
+    options = '{"extras": ["windows"]}'
+    base: dict[str, Any] = {"video": movie(), "audio": wav(), "text": CUES, "options": options}
+    others = {
+        "video": render("mp4", Picture(num_frames=80, width=32, height=16, options=X264), Sound(seconds=3.2)),
+        "audio": render("wav", Sound(codec="pcm_s16le", seconds=1.3, hertz=1760.0)),
+        "text": CUES.replace("soup", "milk"),
+    }
+    windows = answer(base)["windows"]
+    for part, other in others.items():
+        assert answer({**base, part: other})["windows"] != windows, part
+
+
 def test_a_coarser_stride_keeps_every_other_window_with_its_scores() -> None:
     fine = answer(with_options(extras=["windows"]))["windows"]
     coarse = answer(with_options(extras=["windows"], stride_seconds=1.0))["windows"]
