@@ -49,7 +49,8 @@ class HeldOutWindows:
         if self.task == "multi_label":
             return float((np.logaddexp(0.0, logits) - logits * self.targets).mean())
         labelled = self.targets.any(axis=1)
-        losses = np.logaddexp.reduce(logits, axis=1) - (logits * self.targets).sum(axis=1)
+        logits = logits - logits.max(axis=1, keepdims=True)
+        losses = np.log(np.exp(logits).sum(axis=1)) - (logits * self.targets).sum(axis=1)
         return float(losses[labelled].mean())
 
 

@@ -168,10 +168,8 @@ def drop_modalities(masks: Tensor, probability: float) -> Tensor:
     """
     present = masks.any(dim=2)
     draws = torch.rand(masks.shape[:2], device=masks.device)
-    kept = present & (draws >= probability)
-    keep_one = (draws * present).argmax(dim=1)
-    fallback = functional.one_hot(keep_one, masks.shape[1]).bool() & present
-    kept = torch.where(kept.any(dim=1, keepdim=True), kept, fallback)
+    highest = functional.one_hot((draws * present).argmax(dim=1), masks.shape[1]).bool()
+    kept = (draws >= probability) | highest  # whose draw is the last to be below it
     return masks & kept[..., None]
 
 

@@ -21,7 +21,7 @@ TINY = ModelConfig(
     labels=LABELS,
     video=VideoConfig(frames_per_hop=2, size=16, tubelet_frames=1, patch_size=8, depth=1, heads=2),
     audio=AudioConfig(n_mels=16, channels=(4, 8)),
-    text=TextConfig(vocab_size=96, max_tokens=8, depth=1, heads=2),
+    text=TextConfig(vocab_size=96, max_tokens=64, depth=1, heads=2),
     fusion=FusionConfig(heads=2),
     head=HeadConfig(hidden=16),
 )

@@ -235,7 +235,7 @@ def test_a_short_clip_is_padded_and_masked() -> None:
     assert labelled.clip.frames is not None
     np.testing.assert_array_equal(run.frames, labelled.clip.frames[[0, 1, 1, 1, 1, 1]])
     assert run.samples.shape == (6, 8240)
-    assert run.token_ids.shape == run.token_mask.shape == (6, 8)
+    assert run.token_ids.shape == run.token_mask.shape == (6, 64)
     # The padding belongs to the run: the clip's own truth is as it was.
     assert dataset.targets[0].sum() == 1.0
 

@@ -43,6 +43,8 @@ def make_batch(learner: Learner, clips: list[LabelledClip], hops_per_run: int = 
 def test_training_and_serving_give_the_same_logits(tiny_clips: list[LabelledClip], kept: tuple[Modality, ...]) -> None:
     """The one run that is the whole clip, against the served path, which scores hop by hop in micro-batches."""
     learner = make_learner().eval()
+    lengths = learner.transforms.text(tiny_clips[0].clip.texts or ())[1].sum(dim=1)
+    assert lengths.min() < lengths.max() < 64  # padding is seen, and cut off
     for labelled in (tiny_clips[0], tiny_clips[1]):
         clip = replace(
             labelled.clip,
