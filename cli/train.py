@@ -74,14 +74,21 @@ def train(
         from training.recipe import Recipe  # noqa: PLC0415 - as above
         from training.train import train as run_training  # noqa: PLC0415
     with _user_errors(), _progress(stderr) as report:
-        result = run_training(
-            Recipe.read_yaml(recipe),
-            data,
-            output,
-            command=shlex.join(["activity", *sys.argv[1:]]),
-            resume=resume,
-            progress=lambda i, n: report("Decoding", i, n),
-        )
+        try:
+            result = run_training(
+                Recipe.read_yaml(recipe),
+                data,
+                output,
+                command=shlex.join(["activity", *sys.argv[1:]]),
+                resume=resume,
+                progress=lambda i, n: report("Decoding", i, n),
+                show_progress=stderr.is_terminal,
+                on_epoch=_say_epoch,
+            )
+        except KeyboardInterrupt as stopped:
+            raise CommandError(
+                "the training was stopped", remedy="Go on with the same command and --resume."
+            ) from stopped
     stderr.print(
         f"[bold]{result.checkpoint}[/bold]: window accuracy {result.val_accuracy:.1%} on the validation split; "
         f"decoding took {result.decode_seconds:.0f} s, training {result.fit_seconds:.0f} s"
@@ -124,7 +131,7 @@ def show_evaluation(result: Evaluation, console: Console) -> None:
     """Print the two tables of an evaluation."""
     from rich.table import Table  # noqa: PLC0415 - as above
 
-    accuracy = Table(title=f"Windows inside one activity: {result.num_windows} of {result.num_clips} clips")
+    accuracy = Table(title=f"{result.num_windows} windows inside one activity, {result.num_clips} clips")
     accuracy.add_column("modalities")
     accuracy.add_column("accuracy", justify="right")
     accuracy.add_column("ceiling", justify="right")
@@ -144,13 +151,17 @@ def show_evaluation(result: Evaluation, console: Console) -> None:
     console.print(segments)
 
 
+def _say_epoch(number: int, total: int, accuracy: float) -> None:
+    say(f"epoch {number} of {total}: window accuracy {accuracy:.1%} on the validation split")
+
+
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{share:.1%}"
 
 
 @contextmanager
 def _progress(console: Console) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar for each step that reports; a finished one disappears, since Lightning shows bars of its own."""
+    """A bar for each step that reports, one after the other; each ends before Lightning's own begin."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -158,21 +169,22 @@ def _progress(console: Console) -> Iterator[Callable[[str, int, int], None]]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    progress = Progress(*columns, console=console)
-    tasks: dict[str, int] = {}
+    shown: dict[str, Progress] = {}
 
     def report(name: str, done: int, total: int) -> None:
-        if name not in tasks:
-            progress.start()
-            tasks[name] = progress.add_task(name, total=total)
-        progress.update(progress.task_ids[tasks[name]], completed=done)
+        if name not in shown:
+            shown[name] = Progress(*columns, console=console)
+            shown[name].start()
+            shown[name].add_task(name, total=total)
+        shown[name].update(shown[name].task_ids[0], completed=done)
         if done == total:
-            progress.stop()
+            shown[name].stop()
 
     try:
         yield report
     finally:
-        progress.stop()
+        for progress in shown.values():
+            progress.stop()
 
 
 @contextmanager

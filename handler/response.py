@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -76,7 +76,6 @@ class Response:
     """HTTP reason phrase."""
     content_type: str
     body: bytes
-    headers: dict[str, str] = field(default_factory=dict)
 
 
 def render_prediction(prediction: Prediction, answer_format: AnswerFormat) -> Response:

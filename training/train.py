@@ -81,6 +81,18 @@ class _Resumable(Callback):
         checkpoint[RECIPE_KEY] = self.recipe.model_dump_json()
 
 
+class _EpochReport(Callback):
+    """Passes on what each epoch reached."""
+
+    def __init__(self, on_epoch: Callable[[int, int, float], None]) -> None:
+        self.on_epoch = on_epoch
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        del pl_module
+        accuracy = float(trainer.callback_metrics["val_accuracy"])
+        self.on_epoch(trainer.current_epoch + 1, trainer.max_epochs or 0, accuracy)
+
+
 def train(
     recipe: Recipe,
     manifest: Path,
@@ -90,6 +102,7 @@ def train(
     resume: bool = False,
     progress: Callable[[int, int], None] | None = None,
     show_progress: bool = True,
+    on_epoch: Callable[[int, int, float], None] | None = None,
 ) -> TrainingResult:
     """Train a model and write its checkpoint.
 
@@ -102,6 +115,8 @@ def train(
         resume: go on from ``last.ckpt``, where there is one.
         progress: called with clips decoded and clips in all.
         show_progress: show Lightning's progress bar.
+        on_epoch: called after each epoch with its number, from 1, the epochs in all, and the window accuracy on runs
+            of the validation split.
 
     Raises:
         SettingsError: when a split is empty or has no labelled window, the model cannot learn what the manifest says
@@ -135,6 +150,8 @@ def train(
     started = time.perf_counter()
     with _quiet_lightning(), _stoppable():
         trainer = _trainer(recipe, output, dataset, show_progress)
+        if on_epoch is not None:
+            trainer.callbacks.append(_EpochReport(on_epoch))  # type: ignore[attr-defined]  # Lightning sets it late
         trainer.fit(learner, loader, _loader(validation, recipe), ckpt_path=resume_from, weights_only=True)
     fit_seconds = time.perf_counter() - started
 
