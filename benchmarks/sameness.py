@@ -97,7 +97,7 @@ def main() -> None:
     table = Table(title=f"{len(clips)} clips against their answer in the process")
     table.add_column("way")
     table.add_column("answers", justify="right")
-    table.add_column("differing bytes", justify="right")
+    table.add_column("answers that differ", justify="right")
     for way, count in differing.items():
         table.add_row(way, str(len(clips)), str(count))
     Console().print(table)
