@@ -63,7 +63,8 @@ class RestClient(Closing):
         """Send one clip.
 
         A video alone goes as one raw body, which costs the server less than a multipart one; everything else goes as
-        a multipart body whose parts have file names, so that the server keeps their types.
+        a multipart body whose parts have file names, so that the server keeps their types. So does a video that a
+        server would read as something else without its name: an empty one, JSON, WebVTT.
 
         Args:
             video: a media file with picture, sound or both.
@@ -76,7 +77,7 @@ class RestClient(Closing):
             ClientError: when the model did not answer; see :mod:`client.errors`.
         """
         parts = build_parts(video, audio, text, options)
-        if parts.keys() == {"video"}:
+        if parts.keys() == {"video"} and _is_plainly_media(parts["video"]):
             response = self._send(
                 content=parts["video"],
                 headers={"Content-Type": "application/octet-stream"},
@@ -147,6 +148,12 @@ def server_message(body: bytes) -> str | None:
     if isinstance(value, dict) and isinstance(value.get("code"), int) and "type" in value:
         return str(value.get("message", ""))
     return None
+
+
+def _is_plainly_media(body: bytes) -> bool:
+    """Whether a body without a part's name is read as media: :mod:`handler.request` looks at its first bytes."""
+    head = body[:64].lstrip(b"\xef\xbb\xbf \t\r\n\v\f")
+    return bool(head) and not head.startswith((b"{", b"WEBVTT"))
 
 
 def _part_type(name: str) -> str:

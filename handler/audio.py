@@ -56,6 +56,8 @@ class _Run:
     start_seconds: float
     kind: str = "flt"
     num_samples: int = 0
+    num_decoded: int = 0
+    """Samples that came out of the decoder; more than ``num_samples`` where they overlap."""
     _mono: list[NDArray[np.float32]] = field(default_factory=list)
     _waiting: list[NDArray[Any]] = field(default_factory=list)
     _num_waiting: int = 0
@@ -67,17 +69,21 @@ class _Run:
 
     def append(self, samples: NDArray[Any], seconds: float | None, limits: Limits) -> None:
         """Lay ``(C, L)`` samples of the run's format at a time; None continues."""
+        num_decoded = samples.shape[1]
+        self.num_decoded += num_decoded
         lead = 0 if seconds is None else round((seconds - self.start_seconds) * self.rate) - self.num_samples
         tolerance = _TOLERANCE_SECONDS * self.rate
         silence = lead if lead > tolerance else 0
         if lead < -tolerance:
             samples = samples[:, -lead:]
         check_duration((self.num_samples + silence + samples.shape[1]) / self.rate, limits)
+        if samples.shape[1] == 0:
+            return
         if silence:
             self._settle()
             self._mono.append(np.zeros(silence, dtype=np.float32))
         self._waiting.append(samples)
-        self._num_waiting += samples.shape[1]
+        self._num_waiting += num_decoded  # what is cut stays in memory as well
         self.num_samples += silence + samples.shape[1]
         if self._num_waiting >= _BLOCK_SAMPLES:
             self._settle()
@@ -170,6 +176,7 @@ def _decode_runs(stream: AudioStream, limits: Limits) -> list[_Run]:
             start = seconds if seconds is not None else runs[-1].stop_seconds if runs else stream.span.start_seconds
             runs.append(_Run(frame.sample_rate, start, frame.format.name))
         runs[-1].append(_samples(frame), seconds, limits)
+        check_duration(sum(run.num_decoded / run.rate for run in runs), limits)  # overlaps cost time all the same
     return [run for run in runs if run.num_samples]
 
 

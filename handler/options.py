@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from handler.errors import InvalidOptions
 from handler.limits import Limits
-from handler.strict_json import JsonError, parse_json
+from handler.strict_json import JsonError, json_kind, parse_json
 from models.config import ModelConfig, WindowConfig
 from models.settings import Settings, SettingsError
 
@@ -129,8 +129,10 @@ def resolve_options(options: RequestOptions, config: ModelConfig) -> ResolvedOpt
 def _read(text: str | bytes) -> RequestOptions:
     try:
         values = parse_json(text)
+        if values is None:  # as where the server has parsed it
+            return RequestOptions()
         if not isinstance(values, dict):
-            raise InvalidOptions(f"options: expected a JSON object, got {type(values).__name__}", remedy=REMEDY)
+            raise InvalidOptions(f"options: expected a JSON object, got {json_kind(values)}", remedy=REMEDY)
         return RequestOptions.read(values, source="options")
     except JsonError as exc:
         raise InvalidOptions(f"options: {exc}", remedy=REMEDY) from exc

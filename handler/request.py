@@ -14,8 +14,9 @@ from typing import Any, Literal
 
 from handler.errors import InvalidOptions, InvalidRequest, LimitExceeded, UnknownPart
 from handler.limits import Limits
+from handler.options import REMEDY as OPTIONS_REMEDY
 from handler.options import RequestOptions, parse_options
-from handler.strict_json import JsonError, parse_json
+from handler.strict_json import JsonError, json_kind, parse_json
 
 PARTS = ("video", "audio", "text", "options")
 BODY = "body"
@@ -81,7 +82,7 @@ def _from_body(body: Any, limits: Limits) -> ActivityRequest:
         return _from_plain_body(body if isinstance(body, str) else bytes(body), limits)
     if isinstance(body, Mapping):
         return _from_json(body, limits)
-    raise InvalidRequest(f"a JSON body must be an object, got {_kind(body)}", remedy=HOW_TO_SEND)
+    raise InvalidRequest(f"a JSON body must be an object, got {json_kind(body)}", remedy=HOW_TO_SEND)
 
 
 def _from_plain_body(body: str | bytes, limits: Limits) -> ActivityRequest:
@@ -119,7 +120,7 @@ def _from_json(values: Mapping[str, Any], limits: Limits) -> ActivityRequest:
     _check_names(values, "field")
     text = values.get("text")
     if not isinstance(text, str | None):
-        raise InvalidRequest(f"field 'text' must be a string, got {_kind(text)}", remedy=HOW_TO_SEND)
+        raise InvalidRequest(f"field 'text' must be a string, got {json_kind(text)}", remedy=HOW_TO_SEND)
     return _build(
         video=_decoded_base64("video", values.get("video"), limits),
         audio=_decoded_base64("audio", values.get("audio"), limits),
@@ -149,7 +150,7 @@ def _media_bytes(name: str, value: Any, limits: Limits) -> bytes | None:
     if value is None:
         return None
     if not isinstance(value, bytes | bytearray | memoryview):
-        raise InvalidRequest(f"part '{name}' must be bytes, got {_kind(value)}", remedy=_MEDIA_REMEDY)
+        raise InvalidRequest(f"part '{name}' must be bytes, got {json_kind(value)}", remedy=_MEDIA_REMEDY)
     return _copied(name, value, limits)
 
 
@@ -159,7 +160,7 @@ def _text(name: str, value: Any, limits: Limits) -> bytes | str | None:
     if isinstance(value, bytes | bytearray | memoryview):
         return _copied(name, value, limits)
     if not isinstance(value, str):
-        raise InvalidRequest(f"part '{name}' must be text, got {_kind(value)}", remedy=_TEXT_REMEDY)
+        raise InvalidRequest(f"part '{name}' must be text, got {json_kind(value)}", remedy=_TEXT_REMEDY)
     try:
         num_bytes = len(value.encode("utf-8"))
     except UnicodeEncodeError as exc:  # JSON can spell half of a surrogate pair
@@ -172,9 +173,7 @@ def _options(value: Any, limits: Limits) -> RequestOptions:
     if isinstance(value, bytearray | memoryview):
         value = bytes(value)
     if value is not None and not isinstance(value, str | bytes | Mapping):
-        raise InvalidOptions(
-            f"options: expected a JSON object, got {_kind(value)}", remedy='Send an object, for example {"top_k": 3}.'
-        )
+        raise InvalidOptions(f"options: expected a JSON object, got {json_kind(value)}", remedy=OPTIONS_REMEDY)
     return parse_options(value, limits)
 
 
@@ -184,7 +183,7 @@ def _decoded_base64(name: str, value: Any, limits: Limits) -> bytes | None:
     if value is None:
         return None
     if not isinstance(value, str):
-        raise InvalidRequest(f"field '{name}' must be a base64 string, got {_kind(value)}", remedy=remedy)
+        raise InvalidRequest(f"field '{name}' must be a base64 string, got {json_kind(value)}", remedy=remedy)
     try:
         encoded = value.encode("ascii").translate(None, b" \t\r\n")
         num_bytes = len(encoded) // 4 * 3 - encoded[-2:].count(b"=")
@@ -208,18 +207,3 @@ def _check_size(name: str, num_bytes: int, limits: Limits) -> None:
             f"'{name}' has {num_bytes} bytes, at most {limits.max_bytes} are allowed",
             remedy="Send a shorter clip, or encode it at a lower bit rate.",
         )
-
-
-def _kind(value: Any) -> str:
-    """What JSON calls the kind of ``value``."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "a boolean"
-    if isinstance(value, int | float):
-        return "a number"
-    if isinstance(value, str):
-        return "text"
-    if isinstance(value, Mapping):
-        return "a JSON object"
-    return "a JSON list" if isinstance(value, list) else "another kind of value"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 
@@ -35,6 +36,21 @@ def parse_json(text: str | bytes) -> Any:
         raise
     except ValueError as exc:  # Python refuses to convert integers of more than 4300 digits
         raise JsonError("a number has too many digits") from exc
+
+
+def json_kind(value: Any) -> str:
+    """What JSON calls the kind of ``value``."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "a boolean"
+    if isinstance(value, int | float):
+        return "a number"
+    if isinstance(value, str):
+        return "text"
+    if isinstance(value, Mapping):
+        return "a JSON object"
+    return "a JSON list" if isinstance(value, list) else "another kind of value"
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -41,6 +41,13 @@ def test_empty_options_keep_the_raw_body(server: FakeServer) -> None:
     assert "authorization" not in server.received[0].headers
 
 
+@pytest.mark.parametrize("video", [b"", b"{}", b" \n{broken", b"\xef\xbb\xbf {", b"WEBVTT\n", b"\xef\xbb\xbfWEBVTT"])
+def test_a_video_that_would_pass_for_something_else_goes_by_its_name(server: FakeServer, video: bytes) -> None:
+    with RestClient(server.url) as client:
+        client.predict(video)
+    assert server.received[0].parts() == {"video": ("video", "application/octet-stream", video)}
+
+
 def test_several_parts_go_as_files_so_that_the_server_keeps_their_types(server: FakeServer) -> None:
     with RestClient(server.url) as client:
         client.predict(b"v\r\n\x00", b"a", "grüß", {"top_k": 3})

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -210,6 +211,42 @@ def test_what_decodes_counts_against_the_limit_on_seconds() -> None:
         pytest.raises(LimitExceeded, match=r"the clip lasts 1\.0\d+ s or more, the limit is 1 s"),
     ):
         decode_waveform(container, RATE, Limits(max_duration_seconds=1.0))
+
+
+def test_overlaps_count_against_the_limit_on_seconds() -> None:
+    """Packets without number that all say the same time would else be decoded to the last."""
+    data = render("matroska", Sound(codec="pcm_s16le", seconds=3.0, pts_ms=(0,) * 30))
+    with (
+        open_container(data, LIMITS) as container,
+        pytest.raises(LimitExceeded, match=r"the clip lasts 2\.100 s or more, the limit is 2 s"),
+    ):
+        decode_waveform(container, RATE, Limits(max_duration_seconds=2.0))
+
+
+def test_runs_count_together_against_the_limit_on_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_container(render("wav", Sound(codec="pcm_s16le", seconds=0.9)), LIMITS) as container:
+        stream = container.audio
+        assert stream is not None
+        frames = list(audio._decode_all(stream))
+        for frame in frames:
+            frame.pts = 0
+        faster = [av.AudioFrame.from_ndarray(frame.to_ndarray(), format="s16", layout="mono") for frame in frames]
+        for frame in faster:
+            frame.sample_rate, frame.pts = RATE // 2, 0
+        monkeypatch.setattr(audio, "_decode_all", lambda _: iter((*frames, *faster)))
+        with pytest.raises(LimitExceeded, match=r"or more, the limit is 2 s"):
+            decode_waveform(container, RATE, Limits(max_duration_seconds=2.0))
+
+
+def test_what_an_overlap_cuts_away_is_not_kept() -> None:
+    run = audio._Run(rate=48_000, start_seconds=0.0)
+    for _ in range(2):
+        run.append(np.ones((1, 1_000), dtype=np.float32), 0.0, LIMITS)
+    assert len(run._waiting) == 1
+    almost_late = audio._Run(rate=1_000, start_seconds=0.0)
+    for place in range(100):
+        almost_late.append(np.ones((1, 1_000), dtype=np.float32), place * 0.03 - 0.97 if place else 0.0, LIMITS)
+    assert sum(piece.base.size for piece in almost_late._waiting if piece.base is not None) < audio._BLOCK_SAMPLES
 
 
 def test_a_gap_counts_against_the_limit_before_it_is_filled() -> None:

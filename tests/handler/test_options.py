@@ -34,7 +34,7 @@ def refusal(raw: str | bytes | Mapping[str, Any]) -> str:
     return caught.value.message
 
 
-@pytest.mark.parametrize("raw", [None, "", b"", " \n", b"\t", "{}", b"{}", {}])
+@pytest.mark.parametrize("raw", [None, "", b"", " \n", b"\t", "{}", b"{}", {}, "null", b"null"])
 def test_without_options_the_model_decides(raw: str | bytes | Mapping[str, Any] | None) -> None:
     options = parse_options(raw, LIMITS)
     assert options == RequestOptions()
@@ -128,8 +128,8 @@ def test_ranges(name: str, low: float, high: float, outside: tuple[float, ...]) 
         ('{"format": "vtt", "extras": ["timing"]}', ("extras timing need format json, got vtt",)),
         ('{"top_k": 1, "top_k": 2}', ("'top_k' stands twice",)),
         ('{"smoothing_windows": 3, "lookahead_windows": 3}', ("lookahead_windows 3 must be below",)),
-        ("[1]", ("expected a JSON object, got list",)),
-        ("7", ("expected a JSON object, got int",)),
+        ("[1]", ("expected a JSON object, got a JSON list",)),
+        ("7", ("expected a JSON object, got a number",)),
         ("{", ("line 1",)),
         (b"\xff\xfe", ("not UTF-8",)),
         ("[" * 10_000, ("nested too deeply",)),
