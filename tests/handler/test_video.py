@@ -287,13 +287,6 @@ def test_only_wanted_frames_are_converted(monkeypatch: pytest.MonkeyPatch) -> No
         assert converted == [5 * 512, 25 * 512]
 
 
-def test_one_decode_thread() -> None:
-    with open_container(render("mp4", Picture(options=X264)), LIMITS) as container:
-        decode_frames(container, np.zeros(1), SIZE, LIMITS)
-        assert container.video is not None
-        assert container.video.handle.codec_context.thread_count == 1
-
-
 def index(pts: list[int], keys: list[int], hidden: tuple[int, ...] = ()) -> Packets:
     places = np.arange(len(pts))
     return Packets(

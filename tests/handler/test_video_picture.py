@@ -86,3 +86,10 @@ def test_a_picture_turned_by_45_degrees_is_left_or_turned_but_whole() -> None:
     data = with_display_matrix(render("mp4", Picture(options=X264, num_frames=1)), (1, 1, -1, 1))
     with open_container(data, LIMITS) as container:
         assert nearest_place(decode_frames(container, np.zeros(1), SIZE, LIMITS)[0]) == 0
+
+
+def test_one_decode_thread() -> None:
+    with open_container(render("mp4", Picture(options=X264)), LIMITS) as container:
+        decode_frames(container, np.zeros(1), SIZE, LIMITS)
+        assert container.video is not None
+        assert container.video.handle.codec_context.thread_count == 1
