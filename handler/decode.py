@@ -230,7 +230,7 @@ def cut_samples(waveform: Waveform, schedule: Schedule, config: AudioConfig) -> 
     if count > 0:
         padded[target_start : target_start + count] = waveform.samples[source_start : source_start + count]
     windows = np.lib.stride_tricks.sliding_window_view(padded, hop_samples + context)[::hop_samples]
-    return np.ascontiguousarray(windows)
+    return windows.copy()  # the view is read-only, and of a single hop it is contiguous already
 
 
 def cut_words(words: Words, schedule: Schedule) -> tuple[str, ...]:
