@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
@@ -88,7 +89,7 @@ def render_comparison(
     bars.add_row("predicted", axis.bar(predicted, colours))
     bars.add_row("", axis.scale())
     console.print(bars)
-    table = Table("", "true", "from", "to", "predicted", "from", "to", "score")
+    table = _comparison_table()
     for segment, found in pair_segments(true, predicted):
         right = found is not None and found.label == segment.label
         table.add_row(
@@ -123,6 +124,18 @@ def _segments_table(segments: Sequence[TimedLabel], colours: Mapping[str, str]) 
             _coloured(segment.label, colours),
             f"{segment.score:.3f}",
         )
+    return table
+
+
+def _comparison_table() -> Table:
+    """Narrow enough for the demo's labels on 80 columns; a longer label is folded, never cut."""
+    table = Table(box=box.SIMPLE, padding=0)
+    table.add_column("")
+    for heading in ("true", "predicted"):
+        table.add_column(heading, overflow="fold")
+        table.add_column("from", justify="right", no_wrap=True)
+        table.add_column("to", justify="right", no_wrap=True)
+    table.add_column("score", justify="right", no_wrap=True)
     return table
 
 

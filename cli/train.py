@@ -70,6 +70,7 @@ def train(
     $ activity train config/recipes/demo.yaml --data runs/data/manifest.jsonl --output runs/mine
     $ activity train config/recipes/demo.yaml --data runs/data/manifest.jsonl --output runs/mine --resume
     """
+    _require_files(recipe, data)
     with _user_errors(), step("Loading the training code"):
         from training.recipe import Recipe  # noqa: PLC0415 - as above
         from training.train import train as run_training  # noqa: PLC0415
@@ -83,7 +84,7 @@ def train(
                 resume=resume,
                 progress=lambda i, n: report("Decoding", i, n),
                 show_progress=stderr.is_terminal,
-                on_epoch=_say_epoch,
+                on_epoch=None if stderr.is_terminal else _say_epoch,  # a line between the bars would break them
             )
         except KeyboardInterrupt as stopped:
             raise CommandError(
@@ -113,6 +114,7 @@ def evaluate(
 
     $ activity evaluate --data runs/held-out/manifest.jsonl -o runs/held-out/evaluation.json
     """
+    _require_files(data)
     with _user_errors(), step("Loading the model"):
         from handler.pipeline import ActivityPipeline  # noqa: PLC0415 - as above
         from training.evaluate import evaluate as run_evaluation  # noqa: PLC0415
@@ -149,6 +151,13 @@ def show_evaluation(result: Evaluation, console: Console) -> None:
     segments.add_row("expected calibration error", "-" if calibration is None else f"{calibration:.3f}")
     console.print(accuracy)
     console.print(segments)
+
+
+def _require_files(*paths: Path) -> None:
+    """A wrong path is said at once, not after the seconds that loading torch takes."""
+    for path in paths:
+        if not path.is_file():
+            raise CommandError(f"there is no file {path}", remedy="Check the path.")
 
 
 def _say_epoch(number: int, total: int, accuracy: float) -> None:

@@ -75,6 +75,20 @@ def test_a_wrong_command_ends_with_2() -> None:
     assert CliRunner().invoke(app, ["nonsense"]).exit_code == 2
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["train", "missing.yaml", "--data", "missing.jsonl", "--output", "out"],
+        ["evaluate", "--data", "missing.jsonl"],
+    ],
+)
+def test_a_missing_file_is_said_before_anything_heavy_is_loaded(command: list[str]) -> None:
+    result = CliRunner().invoke(app, command)
+    assert isinstance(result.exception, CommandError)
+    assert result.exception.message == f"there is no file {command[1] if command[0] == 'train' else command[2]}"
+    assert "Loading" not in result.output
+
+
 def test_help_flows_but_keeps_its_examples() -> None:
     docstring = """One line.
 

@@ -78,11 +78,27 @@ def test_a_comparison_marks_right_wrong_and_missing(console: Console) -> None:
     sit = TimedLabel(10.0, 12.0, "sit")
     predicted = [TimedLabel(0.0, 4.1, "walk", 0.9), TimedLabel(4.1, 10.0, "jump", 0.8)]
     render_comparison([WALK, RUN, sit], predicted, Axis(0.0, 12.0), console)
-    rows = [line for line in printed(console).splitlines() if line.startswith("│")]
-    assert [row.split("│")[1].strip() for row in rows] == ["✓", "✗", "✗"]
+    rows = [line for line in printed(console).splitlines() if line.strip().startswith(("✓", "✗"))]
+    assert [row.strip()[0] for row in rows] == ["✓", "✗", "✗"]
     assert "4.10 s" in rows[0]
     assert "jump" in rows[1]
     assert "nothing" in rows[2]
+
+
+def test_a_comparison_of_the_demos_labels_fits_80_columns() -> None:
+    narrow = Console(file=io.StringIO(), width=80, color_system=None, highlight=False)
+    label = "bounce_rise_greet"
+    true, predicted = TimedLabel(10.0, 14.83, label), TimedLabel(10.17, 14.73, label, 0.858)
+    render_comparison([true], [predicted], Axis(0.0, 20.0), narrow)
+    row = next(line for line in printed(narrow).splitlines() if "✓" in line)
+    assert row.split() == ["✓", label, "10.00", "s", "14.83", "s", label, "10.17", "s", "14.73", "s", "0.858"]
+
+
+def test_a_long_label_is_folded_not_cut() -> None:
+    narrow = Console(file=io.StringIO(), width=80, color_system=None, highlight=False)
+    label = "opening_a_bottle_of_water_with_the_left_hand"
+    render_comparison([TimedLabel(0.0, 4.0, label)], [], Axis(0.0, 4.0), narrow)
+    assert "…" not in printed(narrow)
 
 
 def test_colours_do_not_depend_on_the_order() -> None:
