@@ -133,6 +133,7 @@ def show(observation: Observation) -> None:
     answer = observation.rest.json()
     axis = Axis(answer["start_seconds"], answer["duration_seconds"])
     render_comparison(observation.sample.true, observation.predicted, axis, Console(highlight=False))
+    say("REST and gRPC gave the same bytes.")
 
 
 def next_steps(record: ServerRecord) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,6 +33,8 @@ def synth(
     seed: Annotated[int, typer.Option(min=0, help="Another seed gives a held-out set.")] = 0,
     val_fraction: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of the clips of split 'val'.")] = 0.1,
     jobs: Jobs = ALL_CORES,
+    *,
+    force: Annotated[bool, typer.Option("--force", help="Replace the dataset that OUT holds.")] = False,
 ) -> None:
     """Render a dataset of real media files whose truth is known.
 
@@ -43,8 +46,14 @@ def synth(
     $ activity synth runs/data --clips 480 --seed 1
     $ activity synth runs/held-out --clips 400 --seed 2 --val-fraction 0
     """
-    from training.synth.render import render_dataset  # noqa: PLC0415 - help must not wait for what only the work needs
+    from training.synth.render import MANIFEST_NAME, render_dataset  # noqa: PLC0415 - help must not wait for the work's
 
+    if (out / MANIFEST_NAME).exists():
+        if not force:
+            raise CommandError(
+                f"{out} holds a dataset already", remedy="Name another folder, or replace it by --force."
+            )
+        shutil.rmtree(out / "clips", ignore_errors=True)
     with _progress(stderr) as report:
         manifest = render_dataset(
             out, clips, seed, val_fraction=val_fraction, jobs=jobs, progress=lambda i, n: report("Rendering", i, n)
