@@ -127,4 +127,5 @@ def test_without_a_server_it_says_how_to_start_one(clip: Path, tmp_path: Path) -
 def test_a_folder_that_is_no_checkpoint_is_a_wrong_command(clip: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["predict", str(clip), "--local", "--checkpoint", str(tmp_path)])
     assert result.exit_code == 2
-    assert "is no checkpoint" in result.stderr
+    words = result.stderr.replace("│", " ").split()  # the box breaks its lines where the folder's name makes it
+    assert "is no checkpoint" in " ".join(words)
