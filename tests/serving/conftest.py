@@ -14,7 +14,6 @@ from cli.package import DEMO_CHECKPOINT
 from cli.record import ServerRecord
 from cli.server import ServeSettings, end_server, start_server
 from handler.pipeline import ActivityPipeline
-from tests.cli.checkpoints import write_tiny_checkpoint
 from training.synth.render import RenderedClip
 from training.synth.samples import render_canary
 
@@ -23,9 +22,8 @@ from training.synth.samples import render_canary
 def model_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a space in its path and two versions of the model."""
     folder = tmp_path_factory.mktemp("model store")
-    checkpoint = DEMO_CHECKPOINT if DEMO_CHECKPOINT.is_dir() else write_tiny_checkpoint(folder / "tiny")
-    build_archive(checkpoint, folder / "activity.mar", name="activity", version="1.0")
-    build_archive(checkpoint, folder / "activity-2.mar", name="activity", version="2.0")
+    build_archive(DEMO_CHECKPOINT, folder / "activity.mar", name="activity", version="1.0")
+    build_archive(DEMO_CHECKPOINT, folder / "activity-2.mar", name="activity", version="2.0")
     return folder
 
 
