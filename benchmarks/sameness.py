@@ -24,6 +24,7 @@ from cli.package import DEMO_CHECKPOINT
 from cli.progress import bar
 from cli.server import ServeSettings, end_server, start_server
 from handler.pipeline import ActivityPipeline
+from training.dataset import read_request
 from training.manifest import ManifestEntry, read_manifest
 
 BATCH = 8
@@ -33,8 +34,9 @@ Parts = dict[str, bytes]
 
 def read_parts(entry: ManifestEntry) -> Parts:
     """The parts of the request that a manifest entry stands for."""
-    files = {"video": entry.clip, "audio": entry.audio, "text": entry.text}
-    return {name: path.read_bytes() for name, path in files.items() if path is not None}
+    request = read_request(entry)
+    parts = {"video": request.video, "audio": request.audio, "text": request.text}
+    return {name: content for name, content in parts.items() if isinstance(content, bytes)}
 
 
 def compare(pipeline: ActivityPipeline, destination: Destination, clips: Sequence[Parts]) -> dict[str, int]:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 """Progress and messages; standard output is left to what a command answers with."""
@@ -75,16 +83,45 @@ def step(title: str, console: Console = stderr) -> Iterator[Step]:
 @contextmanager
 def bar(title: str, total: int, console: Console = stderr) -> Iterator[Progress]:
     """A progress bar; the block advances the one task it has: ``progress.advance(progress.task_ids[0])``."""
+    with _build_bar(title, total, console) as progress:
+        yield progress
+
+
+@contextmanager
+def bars(console: Console = stderr) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for each step that reports its name, how much is done and how much there is, one after the other.
+
+    A bar ends with its step, so that a program with bars of its own can go on below it.
+    """
+    shown: dict[str, Progress] = {}
+
+    def report(name: str, done: int, total: int) -> None:
+        if name not in shown:
+            shown[name] = _build_bar(name, total, console)
+            shown[name].start()
+        shown[name].update(shown[name].task_ids[0], completed=done)
+        if done == total:
+            shown[name].stop()
+
+    try:
+        yield report
+    finally:
+        for progress in shown.values():
+            progress.stop()
+
+
+def _build_bar(title: str, total: int, console: Console) -> Progress:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         TaskProgressColumn(),
         MofNCompleteColumn(),
+        TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console) as progress:
-        progress.add_task(title, total=total)
-        yield progress
+    progress = Progress(*columns, console=console)
+    progress.add_task(title, total=total)
+    return progress
 
 
 def say(message: str) -> None:

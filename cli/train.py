@@ -7,18 +7,17 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from cli.errors import CommandError
 from cli.package import DEMO_CHECKPOINT
-from cli.progress import say, stderr, step
+from cli.progress import bars, say, stderr, step
 
 if TYPE_CHECKING:
     from training.evaluate import Evaluation
@@ -54,7 +53,7 @@ def synth(
                 f"{out} holds a dataset already", remedy="Name another folder, or replace it by --force."
             )
         shutil.rmtree(out / "clips", ignore_errors=True)
-    with _progress(stderr) as report:
+    with bars() as report:
         manifest = render_dataset(
             out, clips, seed, val_fraction=val_fraction, jobs=jobs, progress=lambda i, n: report("Rendering", i, n)
         )
@@ -83,7 +82,7 @@ def train(
     with _user_errors(), step("Loading the training code"):
         from training.recipe import Recipe  # noqa: PLC0415 - as above
         from training.train import train as run_training  # noqa: PLC0415
-    with _user_errors(), _progress(stderr) as report:
+    with _user_errors(), bars() as report:
         try:
             result = run_training(
                 Recipe.read_yaml(recipe),
@@ -130,7 +129,7 @@ def evaluate(
         from training.manifest import read_ceilings  # noqa: PLC0415
 
         pipeline = ActivityPipeline.from_checkpoint(checkpoint)
-    with _user_errors(), _progress(stderr) as report:
+    with _user_errors(), bars() as report:
         result = run_evaluation(pipeline, data, ceilings=read_ceilings(data), progress=report)
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -175,34 +174,6 @@ def _say_epoch(number: int, total: int, accuracy: float) -> None:
 
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{share:.1%}"
-
-
-@contextmanager
-def _progress(console: Console) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar for each step that reports, one after the other; each ends before Lightning's own begin."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    shown: dict[str, Progress] = {}
-
-    def report(name: str, done: int, total: int) -> None:
-        if name not in shown:
-            shown[name] = Progress(*columns, console=console)
-            shown[name].start()
-            shown[name].add_task(name, total=total)
-        shown[name].update(shown[name].task_ids[0], completed=done)
-        if done == total:
-            shown[name].stop()
-
-    try:
-        yield report
-    finally:
-        for progress in shown.values():
-            progress.stop()
 
 
 @contextmanager

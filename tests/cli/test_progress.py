@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from cli.progress import bar, step
+from cli.progress import bar, bars, step
 
 
 def plain() -> Console:
@@ -51,3 +51,15 @@ def test_a_bar_reaches_its_end() -> None:
             progress.advance(progress.task_ids[0])
         progress.refresh()
     assert any("3/3" in line for line in printed(console))
+
+
+def test_bars_come_one_after_the_other_and_end_with_their_steps() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=100)
+    with bars(console) as report:
+        for name, total in (("decode", 2), ("score", 3)):
+            for done in range(1, total + 1):
+                report(name, done, total)
+    lines = "\n".join(printed(console))
+    assert "2/2" in lines
+    assert "3/3" in lines
+    assert lines.index("2/2") < lines.index("score")
