@@ -25,7 +25,8 @@ from handler.request import ActivityRequest
 from handler.text import parse_text
 from handler.video import decode_frames
 from handler.windows import Schedule, Span, build_schedule
-from models.config import MODALITIES, AudioConfig, Modality, ModelConfig, VideoConfig
+from models.config import Modality, ModelConfig
+from models.encoder_config import AudioConfig, VideoConfig
 
 Content = TypeVar("Content")
 
@@ -79,7 +80,7 @@ def decode_request(request: ActivityRequest, config: ModelConfig, limits: Limits
         raise _nothing_usable(request, config, unused)
     return Clip(
         schedule=schedule,
-        modalities={name: _status(unused.get(name)) for name in MODALITIES},
+        modalities={name: _status(unused.get(name)) for name in parts},
         frames=_content(video),
         samples=_content(audio),
         texts=_content(text),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from models.config import PositiveFloat, PositiveInt
-from models.settings import Settings
+from models.settings import PositiveFloat, PositiveInt, Settings
 
 
 class Limits(Settings):

@@ -19,7 +19,7 @@ from handler.errors import ActivityError
 from handler.options import AnswerFormat
 from handler.segments import Activity, Segment
 from handler.windows import Schedule, WindowSelection
-from models.config import MODALITIES, Modality
+from models.config import Modality
 
 CONTENT_TYPES: dict[AnswerFormat, str] = {
     "json": "application/json",
@@ -116,7 +116,7 @@ def _prediction_values(prediction: Prediction) -> dict[str, Any]:
         "start_seconds": _rounded(span.start_seconds),
         "duration_seconds": _rounded(span.duration_seconds),
         "modalities": {
-            name: _status_values(prediction.modalities[name]) for name in MODALITIES if name in prediction.modalities
+            name: _status_values(prediction.modalities[name]) for name in sorted(prediction.modalities, key=_place)
         },
         "activities": [{"label": item.label, "score": _rounded(item.score)} for item in prediction.activities],
         "segments": [
@@ -136,6 +136,11 @@ def _prediction_values(prediction: Prediction) -> dict[str, Any]:
     if prediction.timing is not None:
         values["timing"] = {stage: _rounded(seconds) for stage, seconds in prediction.timing.items()}
     return values
+
+
+def _place(modality: Modality) -> int:
+    """The built-in modalities come first, in their order; the sequences of vectors after them, as they came."""
+    return MODALITIES.index(modality) if modality in MODALITIES else len(MODALITIES)
 
 
 def _status_values(status: ModalityStatus) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torchvision.transforms.v2 import functional as vision
 
-from models.config import AudioConfig, ModelConfig
+from models.config import ModelConfig
+from models.encoder_config import AudioConfig
 from models.tokenizer import tokenize
 
 LOG_FLOOR = 1e-6  # of the mel power: about -60 dB below a full-scale tone, under which a recording holds only hiss

@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor, nn
 
-from models.config import AudioConfig
+from models.encoder_config import AudioConfig
 
 NORM_GROUPS = 8
 

@@ -15,9 +15,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
-from models.config import ModelConfig, PositiveFloat, TextConfig
+from models.config import ModelConfig
+from models.encoder_config import TextConfig
 from models.model import ActivityModel, build_model
-from models.settings import Settings, SettingsError
+from models.settings import PositiveFloat, Settings, SettingsError
 from models.tokenizer import load_tokenizer
 
 WEIGHTS_FILE, DESCRIPTION_FILE, TOKENIZER_FILE = "model.safetensors", "model.json", "tokenizer.json"

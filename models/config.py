@@ -6,14 +6,25 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from models.settings import Settings
+from models.encoder_config import (
+    AudioConfig,
+    DepthConfig,
+    ImageConfig,
+    TabularConfig,
+    TextConfig,
+    VectorConfig,
+    VideoConfig,
+)
+from models.fusion_config import CrossAttentionConfig, FusionConfig
+from models.settings import Fraction, PositiveFloat, PositiveInt, Settings
 
-Modality = Literal["video", "audio", "text"]
-MODALITIES: tuple[Modality, ...] = ("video", "audio", "text")
+Modality = str
+"""One of ``MODALITIES``, or the name of a timed sequence of vectors such as ``"imu"``."""
+MODALITIES: tuple[Modality, ...] = ("video", "audio", "text", "image", "tabular", "depth")
 
-PositiveInt = Annotated[int, Field(ge=1)]
-PositiveFloat = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+
+RESERVED_NAMES = frozenset({*MODALITIES, "options", "body"})
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
 
 class WindowConfig(Settings):
@@ -26,69 +37,6 @@ class WindowConfig(Settings):
     def window_seconds(self) -> float:
         """Length of a window in seconds."""
         return self.stride_seconds * self.hops
-
-
-class VideoConfig(Settings):
-    """The space-time transformer over one hop's frames; ``size`` is the side of the square frame in pixels."""
-
-    frames_per_hop: PositiveInt = 4
-    size: PositiveInt = 64
-    tubelet_frames: PositiveInt = 2
-    patch_size: PositiveInt = 16
-    depth: PositiveInt = 3
-    heads: PositiveInt = 4
-    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    std: tuple[float, float, float] = (0.25, 0.25, 0.25)
-
-    @model_validator(mode="after")
-    def _divides(self) -> Self:
-        if self.size % self.patch_size:
-            raise ValueError(f"size {self.size} must be a multiple of patch_size {self.patch_size}")
-        if self.frames_per_hop % self.tubelet_frames:
-            raise ValueError(
-                f"frames_per_hop {self.frames_per_hop} must be a multiple of tubelet_frames {self.tubelet_frames}"
-            )
-        return self
-
-
-class AudioConfig(Settings):
-    """The log-mel spectrogram and the CNN over one hop of it.
-
-    ``sample_rate`` in Hz, ``n_fft`` and ``hop_length`` in samples, ``n_mels`` in bins; ``mean`` and ``std`` are of
-    the natural logarithm of the mel power.
-    """
-
-    sample_rate: PositiveInt = 16_000
-    n_fft: PositiveInt = 400
-    hop_length: PositiveInt = 160
-    n_mels: PositiveInt = 64
-    mean: float = -9.0
-    std: PositiveFloat = 3.0
-    channels: tuple[PositiveInt, ...] = (32, 64, 96)
-    tokens_per_hop: PositiveInt = 2
-
-    @model_validator(mode="after")
-    def _frames_meet(self) -> Self:
-        if self.hop_length > self.n_fft:
-            raise ValueError(f"hop_length {self.hop_length} must not exceed n_fft {self.n_fft}: sound would go unseen")
-        return self
-
-
-class TextConfig(Settings):
-    """The text transformer over the words of one hop, cut after ``max_tokens`` tokens."""
-
-    vocab_size: PositiveInt = 512
-    max_tokens: PositiveInt = 32
-    depth: PositiveInt = 2
-    heads: PositiveInt = 4
-
-
-class FusionConfig(Settings):
-    """Cross-modal attention over the tokens of a window."""
-
-    heads: PositiveInt = 4
-    temporal_depth: PositiveInt = 1
-    cross_depth: PositiveInt = 1
 
 
 class HeadConfig(Settings):
@@ -126,7 +74,11 @@ class ModelConfig(Settings):
     video: VideoConfig | None = VideoConfig()
     audio: AudioConfig | None = AudioConfig()
     text: TextConfig | None = TextConfig()
-    fusion: FusionConfig = FusionConfig()
+    image: ImageConfig | None = None
+    tabular: TabularConfig | None = None
+    depth: DepthConfig | None = None
+    vectors: dict[Name, VectorConfig] = Field(default_factory=dict)
+    fusion: FusionConfig = CrossAttentionConfig()
     head: HeadConfig = HeadConfig()
     decision: DecisionConfig = DecisionConfig()
 
@@ -135,7 +87,10 @@ class ModelConfig(Settings):
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("labels must be unique")
         if not self.modalities:
-            raise ValueError("at least one of video, audio, text must be configured")
+            raise ValueError(f"at least one of {', '.join(MODALITIES)} or a sequence of vectors must be configured")
+        taken = set(self.vectors) & RESERVED_NAMES
+        if taken:
+            raise ValueError(f"vectors cannot be named {', '.join(sorted(taken))}: the name is taken")
         if self.audio is not None and self.hop_samples % self.audio.hop_length:
             raise ValueError(
                 f"stride_seconds {self.windows.stride_seconds} is {self.hop_samples} samples, "
@@ -145,8 +100,8 @@ class ModelConfig(Settings):
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
-        """The modalities the model has, in the order video, audio, text."""
-        return tuple(name for name in MODALITIES if getattr(self, name) is not None)
+        """The modalities the model has, in the order of ``MODALITIES``, then the sequences of vectors as listed."""
+        return (*(name for name in MODALITIES if getattr(self, name) is not None), *self.vectors)
 
     @property
     def hop_samples(self) -> int:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from models.audio_encoder import AudioEncoder
 from models.config import Modality, ModelConfig
-from models.fusion import CrossModalFusion
+from models.fusion.cross_attention import CrossModalFusion
 from models.head import ClassificationHead
 from models.text_encoder import TextEncoder
 from models.video_encoder import VideoEncoder

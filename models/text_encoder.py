@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from models.config import TextConfig
+from models.encoder_config import TextConfig
 from models.transformer import Transformer, masked_mean, sinusoidal_positions
 
 

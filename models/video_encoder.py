@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.config import VideoConfig
+from models.encoder_config import VideoConfig
 from models.transformer import Transformer, sinusoidal_positions
 
 APPEARANCE_GAIN = 0.1

@@ -19,8 +19,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from models.config import MODALITIES, Fraction, Modality
-from models.settings import Settings, SettingsError
+from models.config import Modality
+from models.settings import Fraction, Settings, SettingsError
 
 RECORD_NAME = "dataset.json"
 
@@ -56,8 +56,7 @@ class ManifestEntry:
 class DatasetRecord(Settings):
     """``dataset.json``: who made a dataset, and what can be reached on it at most.
 
-    ``ceilings`` gives the highest accuracy that is possible with some modalities, whose names are joined by ``+`` in
-    the order video, audio, text.
+    ``ceilings`` gives the highest accuracy that is possible with some modalities, whose names are joined by ``+``.
     """
 
     generator: Name
@@ -195,7 +194,9 @@ def read_ceilings(manifest: Path) -> Callable[[Sequence[Modality]], float | None
     except SettingsError as exc:
         raise ManifestError(str(exc)) from exc
 
+    ceilings = {frozenset(names.split("+")): value for names, value in record.ceilings.items()}
+
     def ceiling(modalities: Sequence[Modality]) -> float | None:
-        return record.ceilings.get("+".join(name for name in MODALITIES if name in modalities))
+        return ceilings.get(frozenset(modalities))
 
     return ceiling

@@ -6,8 +6,8 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from models.config import Fraction, ModelConfig, PositiveFloat, PositiveInt
-from models.settings import Settings
+from models.config import ModelConfig
+from models.settings import Fraction, PositiveFloat, PositiveInt, Settings
 
 
 class TrainingConfig(Settings):

@@ -16,7 +16,8 @@ from handler.errors import ActivityError, LimitExceeded, NoUsableModality, Undec
 from handler.inference import gather_windows_mask
 from handler.limits import Limits
 from handler.windows import Span, build_schedule
-from models.config import AudioConfig, ModelConfig, WindowConfig
+from models.config import ModelConfig, WindowConfig
+from models.encoder_config import AudioConfig
 from tests.handler.requests import make_request
 from tests.media import X264, Picture, Sound, nearest_place, png, render, sine
 from tests.models.tiny import TINY

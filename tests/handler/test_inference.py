@@ -15,11 +15,14 @@ from handler.inference import HOPS_PER_BATCH, WINDOWS_PER_BATCH, ScoredWindows, 
 from handler.runtime import Runtime, choose_runtime
 from handler.transform import Transforms
 from handler.windows import Span, build_schedule
-from models.config import MODALITIES, HeadConfig, Modality, ModelConfig
+from models.config import HeadConfig, Modality, ModelConfig
 from models.head import score_logits
 from tests.models.tiny import TINY, tiny_model, tiny_tokenizer
 
 WORDS = ("stir the soup", "", "chop the onion")
+
+
+MODALITIES: tuple[Modality, ...] = ("video", "audio", "text")
 
 
 def make_clip(num_hops: int, modalities: tuple[Modality, ...] = MODALITIES, seed: int = 0) -> Clip:

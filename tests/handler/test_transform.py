@@ -9,7 +9,8 @@ from handler.clip import Waveform
 from handler.decode import cut_samples
 from handler.transform import LOG_FLOOR, Transforms
 from handler.windows import Span, build_schedule
-from models.config import AudioConfig, ModelConfig
+from models.config import ModelConfig
+from models.encoder_config import AudioConfig
 from tests.models.tiny import TINY, tiny_tokenizer
 
 AUDIO = AudioConfig(n_mels=32)

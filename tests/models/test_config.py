@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from models.config import AudioConfig, DecisionConfig, ModelConfig, VideoConfig, WindowConfig
+from models.config import DecisionConfig, ModelConfig, WindowConfig
+from models.encoder_config import AudioConfig, VideoConfig
 from models.settings import SettingsError
 from tests.models.tiny import TINY
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from models.audio_encoder import AudioEncoder
-from models.config import AudioConfig, TextConfig, VideoConfig
+from models.encoder_config import AudioConfig, TextConfig, VideoConfig
 from models.text_encoder import TextEncoder
 from models.video_encoder import VideoEncoder, frame_differences
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from models.config import MODALITIES, Modality
+from models.config import Modality
 
 MOTIONS = ("wave", "bounce")
 """An object that swings from side to side, or up and down."""
 SOUNDS = ("rise", "fall")
 """Chirps whose pitch rises, or the same chirps played backwards."""
+SENSES: tuple[Modality, ...] = ("video", "audio", "text")
+"""Each carries one bit of the label."""
 PHRASES = ("greet", "leave")
 """Words of somebody who arrives, or who goes."""
 
@@ -54,4 +56,4 @@ def ceiling(modalities: Sequence[Modality]) -> float:
     Args:
         modalities: which are known; none leaves chance, 1/8.
     """
-    return float(2.0 ** (len(set(modalities)) - len(MODALITIES)))
+    return float(2.0 ** (len(set(modalities)) - len(SENSES)))

@@ -11,12 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from models.config import MODALITIES
 from training.manifest import DatasetRecord, LabelledSegment, ManifestEntry, Split, write_dataset_record, write_manifest
 from training.synth.dealing import Deal, deal_clip, deal_clips
 from training.synth.drawing import draw_frames
 from training.synth.encode import encode_clip
-from training.synth.labels import ceiling
+from training.synth.labels import SENSES, ceiling
 from training.synth.script import ClipScript, ContainerName, draw_script
 from training.synth.sound import render_waveform
 
@@ -144,7 +143,7 @@ def _render_into(task: _Task) -> tuple[int, ManifestEntry]:
 
 def _record(num_clips: int, seed: int) -> DatasetRecord:
     """What is known of the dataset as a whole, the ceiling of every subset of the modalities among it."""
-    subsets = chain.from_iterable(combinations(MODALITIES, size) for size in range(1, len(MODALITIES) + 1))
+    subsets = chain.from_iterable(combinations(SENSES, size) for size in range(1, len(SENSES) + 1))
     ceilings = {"+".join(subset): ceiling(subset) for subset in subsets}
     return DatasetRecord(generator="activity synth", seed=seed, clips=num_clips, ceilings=ceilings)
 

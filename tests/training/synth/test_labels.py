@@ -7,8 +7,7 @@ from itertools import product
 
 import pytest
 
-from models.config import MODALITIES
-from training.synth.labels import ACTIVITIES, LABELS, Activity, ceiling, parse_label
+from training.synth.labels import ACTIVITIES, LABELS, SENSES, Activity, ceiling, parse_label
 
 
 def test_the_labels() -> None:
@@ -41,5 +40,5 @@ def test_a_ceiling_is_what_the_best_guess_reaches(known: tuple[bool, bool, bool]
         for a in ACTIVITIES
     )
     best_guess = len(seen) / len(ACTIVITIES)  # one right guess for each distinguishable group
-    modalities = [name for name, is_known in zip(MODALITIES, known, strict=True) if is_known]
+    modalities = [name for name, is_known in zip(SENSES, known, strict=True) if is_known]
     assert ceiling(modalities) == best_guess == [0.125, 0.25, 0.5, 1.0][sum(known)]

@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.config import FusionConfig, Modality
-from models.fusion import CrossModalFusion
+from models.config import Modality
+from models.fusion.cross_attention import CrossModalFusion
+from models.fusion_config import CrossAttentionConfig
 
 MODALITIES: tuple[Modality, ...] = ("video", "audio", "text")
 HOPS = 4
@@ -16,7 +17,7 @@ TOKENS_PER_HOP = {"video": 2, "audio": 3, "text": 1}
 
 def fusion(seed: int = 0) -> CrossModalFusion:
     torch.manual_seed(seed)
-    return CrossModalFusion(MODALITIES, FusionConfig(heads=2), width=8, dropout=0.0).eval()
+    return CrossModalFusion(MODALITIES, CrossAttentionConfig(heads=2), width=8, dropout=0.0).eval()
 
 
 def windows(batch: int, seed: int = 1) -> tuple[dict[Modality, Tensor], dict[Modality, Tensor]]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from models.config import FusionConfig, Modality
+from models.config import Modality
+from models.fusion_config import CrossAttentionConfig
 from models.transformer import Attention, FeedForward, Transformer, masked_mean, sinusoidal_positions
 
 
@@ -64,7 +65,9 @@ class CrossModalFusion(nn.Module):
         dropout: probability in the feed-forwards.
     """
 
-    def __init__(self, modalities: Sequence[Modality], config: FusionConfig, *, width: int, dropout: float) -> None:
+    def __init__(
+        self, modalities: Sequence[Modality], config: CrossAttentionConfig, *, width: int, dropout: float
+    ) -> None:
         super().__init__()
         self.modalities = tuple(modalities)
         self.width = width

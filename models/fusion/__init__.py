@@ -1,0 +1,1 @@
+"""The fusions, one file each: tokens and masks by modality in, the fused embedding out."""
