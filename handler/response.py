@@ -19,7 +19,7 @@ from handler.errors import ActivityError
 from handler.options import AnswerFormat
 from handler.segments import Activity, Segment
 from handler.windows import Schedule, WindowSelection
-from models.config import Modality
+from models.config import MODALITIES, Modality
 
 CONTENT_TYPES: dict[AnswerFormat, str] = {
     "json": "application/json",
