@@ -10,11 +10,12 @@ import typer
 from rich.markup import escape
 
 from cli.errors import CommandError
+from cli.evaluate import evaluate
 from cli.package import package
 from cli.predict import predict
 from cli.progress import stderr
 from cli.serve import scale, serve, status, stop
-from cli.train import evaluate, synth, train
+from cli.train import synth, train
 from client.errors import ClientError
 
 app = typer.Typer(
