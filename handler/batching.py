@@ -20,7 +20,7 @@ def run_micro_batches(
     *,
     size: int,
     runtime: Runtime,
-    transform: Callable[[Tensor], Tensor] | None = None,
+    transform: Callable[..., Sequence[Tensor]] | None = None,
 ) -> Tensor:
     """Apply ``forward`` to micro-batches of exactly ``size`` items.
 
@@ -29,8 +29,8 @@ def run_micro_batches(
         inputs: tensors with the same first axis of N items, N at least 1.
         size: items in a micro-batch.
         runtime: says the device, and how many micro-batches run at a time.
-        transform: applied to a micro-batch's only input before autocast begins, so that neither the whole clip's
-            float tensors exist at once nor a spectrogram is computed in half precision.
+        transform: from a micro-batch of the inputs to what ``forward`` takes, before autocast begins, so that neither
+            the whole clip's float tensors exist at once nor a spectrogram is computed in half precision.
 
     Returns:
         ``(N, ...)`` float32 on the CPU.
@@ -39,9 +39,10 @@ def run_micro_batches(
     starts = list(range(0, num_items, size))
 
     def run(start: int) -> Tensor:
+        batch: Sequence[Tensor]
         batch = [_padded(tensor[start : start + size], size).to(runtime.device) for tensor in inputs]
         if transform is not None:
-            batch = [transform(batch[0])]
+            batch = transform(*batch)
         with runtime.forward_context():
             return forward(*batch).float().cpu()
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -71,28 +71,19 @@ class Scorer:
         num_hops = clip.schedule.num_hops
         if modality not in clip.masks:
             return torch.zeros(num_hops, 1, self.transforms.config.width), torch.zeros(num_hops, dtype=torch.bool)
-        mask = torch.from_numpy(clip.masks[modality])
-        if modality == "text":
-            return self._encode_texts(clip.texts or ()), mask
-        if modality == "video" and clip.frames is not None:
-            return self._run(modality, (torch.from_numpy(clip.frames),), self.transforms.video), mask
-        if modality == "audio" and clip.samples is not None:
-            return self._run(modality, (torch.from_numpy(clip.samples),), self.transforms.audio), mask
-        raise ValueError(f"the clip has a mask for {modality} but no content")
+        contents = self.transforms.gather(modality, clip)
 
-    def _encode_texts(self, texts: tuple[str, ...]) -> Tensor:
-        """Encode each different text once and hand it to the hops that have it."""
-        rows = {text: row for row, text in enumerate(dict.fromkeys(texts))}
-        tokens = self._run("text", self.transforms.text(list(rows)), None)
-        return tokens[torch.tensor([rows[text] for text in texts])]
-
-    def _run(
-        self, modality: Modality, inputs: tuple[Tensor, ...], transform: Callable[[Tensor], Tensor] | None
-    ) -> Tensor:
         def forward(*batch: Tensor) -> Tensor:
             return self.model.encode(modality, *batch)
 
-        return run_micro_batches(forward, inputs, size=HOPS_PER_BATCH, runtime=self.runtime, transform=transform)
+        encoded = run_micro_batches(
+            forward,
+            contents.tensors,
+            size=HOPS_PER_BATCH,
+            runtime=self.runtime,
+            transform=partial(self.transforms.prepare, modality),
+        )
+        return encoded[contents.places], torch.from_numpy(clip.masks[modality])
 
 
 def gather_windows_mask(clip: Clip) -> Tensor:

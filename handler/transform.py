@@ -1,8 +1,13 @@
-"""From a clip's hops to the tensors that the encoders take; the same for training and for serving."""
+"""From a clip's hops to the tensors that the encoders take; the same for training and for serving.
+
+Two steps: :meth:`Transforms.gather` gives what the hops of a clip hold, raw and small, each different content once;
+:meth:`Transforms.prepare` turns a batch of that, on the model's device, into what the encoder takes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Self
 
 import torch
@@ -11,11 +16,22 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torchvision.transforms.v2 import functional as vision
 
-from models.config import ModelConfig
+from handler.clip import Clip
+from models.config import Modality, ModelConfig
 from models.encoder_config import AudioConfig
 from models.tokenizer import tokenize
 
 LOG_FLOOR = 1e-6  # of the mel power: about -60 dB below a full-scale tone, under which a recording holds only hiss
+
+
+@dataclass(frozen=True)
+class HopInputs:
+    """What the hops of a clip hold of one modality: U different contents, and which of them each of N hops has."""
+
+    tensors: tuple[Tensor, ...]
+    """Raw, each ``(U, ...)``: see :meth:`Transforms.gather`."""
+    places: Tensor
+    """``(N,)`` int64 in [0, U)."""
 
 
 class Transforms:
@@ -38,6 +54,51 @@ class Transforms:
         if self._mel is not None:
             self._mel.to(device)
         return self
+
+    def gather(self, modality: Modality, clip: Clip) -> HopInputs:
+        """What the hops of ``clip`` hold of ``modality``.
+
+        By modality: video ``(U, T, 3, H, W)`` uint8; audio ``(U, P)`` float32; text ``token_ids`` ``(U, S)`` int64 and
+        ``token_mask`` ``(U, S)`` bool. Of video and audio each hop has its own content, U = N; of text the different
+        texts count. Of a modality that the clip does not have there is one empty content, which all hops share.
+
+        Raises:
+            ValueError: the model does not have the modality, or the clip has a mask for it and no content.
+        """
+        num_hops = clip.schedule.num_hops
+        if modality not in clip.masks:
+            return HopInputs(self._empty(modality), torch.zeros(num_hops, dtype=torch.int64))
+        if modality == "video" and clip.frames is not None:
+            return HopInputs((torch.from_numpy(clip.frames),), torch.arange(num_hops))
+        if modality == "audio" and clip.samples is not None:
+            return HopInputs((torch.from_numpy(clip.samples),), torch.arange(num_hops))
+        if modality == "text" and clip.texts is not None:
+            rows = {text: row for row, text in enumerate(dict.fromkeys(clip.texts))}
+            return HopInputs(self.text(list(rows)), torch.tensor([rows[text] for text in clip.texts]))
+        raise ValueError(f"the clip has a mask for {modality} but no content")
+
+    def prepare(self, modality: Modality, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """A batch of raw contents, as :meth:`gather` gives them, to the encoder's inputs.
+
+        Runs on the tensors' device, in float32: call it outside autocast.
+        """
+        if modality == "video":
+            return (self.video(*tensors),)
+        if modality == "audio":
+            return (self.audio(*tensors),)
+        return tensors
+
+    def _empty(self, modality: Modality) -> tuple[Tensor, ...]:
+        """One content of a modality that is not there."""
+        config = self.config
+        if modality == "video" and config.video is not None:
+            video = config.video
+            return (torch.zeros((1, video.frames_per_hop, 3, video.size, video.size), dtype=torch.uint8),)
+        if modality == "audio" and config.audio is not None:
+            return (torch.zeros(1, config.hop_samples + config.audio.n_fft - config.audio.hop_length),)
+        if modality == "text" and config.text is not None:
+            return self.text([""])
+        raise ValueError(f"this model has no {modality}")
 
     def video(self, frames: Tensor) -> Tensor:
         """Frames ``(N, T, 3, H, W)`` uint8 to normalised RGB ``(N, 3, T, H, W)`` float32."""

@@ -57,9 +57,9 @@ def test_what_pads_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_transform_runs_before_autocast_and_the_forward_inside_it() -> None:
     seen: dict[str, bool] = {}
 
-    def transform(batch: Tensor) -> Tensor:
+    def transform(batch: Tensor) -> tuple[Tensor]:
         seen["transform"] = torch.is_autocast_enabled("cpu")
-        return batch + 1
+        return (batch + 1,)
 
     def forward(batch: Tensor) -> Tensor:
         seen["forward"] = torch.is_autocast_enabled("cpu")
