@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -42,7 +42,7 @@ def check_truth(entries: Sequence[ManifestEntry], config: ModelConfig) -> None:
     Raises:
         SettingsError: when a label is not the model's, or activities overlap and the model gives one label at a time.
     """
-    unknown = {segment.label for entry in entries for segment in entry.segments} - set(config.labels)
+    unknown = {label for entry in entries for label in entry.labels} - set(config.labels)
     if unknown:
         raise SettingsError(
             f"the manifest has labels that the model does not have: {', '.join(sorted(unknown))}. "
@@ -53,17 +53,22 @@ def check_truth(entries: Sequence[ManifestEntry], config: ModelConfig) -> None:
             for one, other in pairwise(entry.segments):
                 if other.start_seconds < one.stop_seconds:
                     raise SettingsError(
-                        f"{entry.clip.name} has {one.label} and {other.label} at once, from {other.start_seconds} s: "
+                        f"{entry.name} has {one.label} and {other.label} at once, from {other.start_seconds} s: "
                         "that needs a model whose head.task is multi_label."
                     )
 
 
 def read_request(entry: ManifestEntry) -> ActivityRequest:
     """The request that a manifest entry stands for."""
+    contents: dict[str, Any] = {name: path.read_bytes() for name, path in entry.files.items()}
+    vectors = {name: contents.pop(name) for name in entry.vectors}
+    extra = {name: contents[name] for name in ("image", "tabular", "depth") if name in contents}
     return ActivityRequest(
-        video=entry.clip.read_bytes(),
-        audio=None if entry.audio is None else entry.audio.read_bytes(),
-        text=None if entry.text is None else entry.text.read_bytes(),
+        video=contents.get("clip"),
+        audio=contents.get("audio"),
+        text=contents.get("text"),
+        **extra,
+        **({"vectors": vectors} if vectors else {}),
         options=RequestOptions(),
     )
 
@@ -77,15 +82,18 @@ def decode_entries(
 ) -> list[LabelledClip]:
     """Decode each entry, ``jobs`` at a time (PyAV releases the interpreter's lock while it decodes).
 
+    Returns:
+        The clips in order; the entry of one with a ``label`` has it as a segment over the whole clip.
+
     Raises:
         ManifestError: when an entry does not decode; it names the first one.
     """
 
     def decode(entry: ManifestEntry) -> LabelledClip:
         try:
-            return LabelledClip(entry, decode_request(read_request(entry), config, Limits()))
+            return _labelled(entry, decode_request(read_request(entry), config, Limits()))
         except ActivityError as exc:
-            raise ManifestError(f"{entry.clip.name} cannot be used: {exc.message}. {exc.remedy}") from exc
+            raise ManifestError(f"{entry.name} cannot be used: {exc.message}. {exc.remedy}") from exc
 
     clips: list[LabelledClip] = []
     with ThreadPoolExecutor(max_workers=jobs) as pool:
@@ -94,6 +102,14 @@ def decode_entries(
             if progress is not None:
                 progress(len(clips), len(entries))
     return clips
+
+
+def _labelled(entry: ManifestEntry, clip: Clip) -> LabelledClip:
+    if entry.label is None:
+        return LabelledClip(entry, clip)
+    span = clip.schedule.span
+    whole = LabelledSegment(span.start_seconds, span.stop_seconds, entry.label)
+    return LabelledClip(replace(entry, segments=(whole,)), clip)
 
 
 def window_targets(

@@ -4,16 +4,19 @@
 
     {"clip": "clips/000000.mp4", "text": "clips/000000.vtt", "split": "train",
      "segments": [{"start_seconds": 0.0, "stop_seconds": 5.2, "label": "wave_rise_greet"}]}
+    {"audio": "audio/1-100032-A-0.wav", "label": "dog", "group": "100032", "fold": 1}
+    {"image": "0.png", "tabular": "0.csv", "vectors": {"imu": "0.imu.csv"}, "depth": "0.mkv", "label": "concert"}
 
-``text``, ``audio`` and ``split`` may be left out. A ``dataset.json`` beside it (:class:`DatasetRecord`) may say what is
-known of the dataset as a whole.
+At least one file is named; the truth is ``segments``, or ``label`` for the whole clip. ``split`` (``train`` where it is
+left out), ``group`` (what must not be torn apart: a speaker, a recording) and ``fold`` (a published one) may be left
+out. A ``dataset.json`` beside it (:class:`DatasetRecord`) may say what is known of the dataset as a whole.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -24,7 +27,10 @@ from models.settings import Fraction, Settings, SettingsError
 
 RECORD_NAME = "dataset.json"
 
-Split = Literal["train", "val"]
+FILE_KEYS = ("clip", "text", "audio", "image", "tabular", "depth")
+"""The keys of a line that name one file; ``vectors`` names several."""
+
+Split = Literal["train", "val", "test"]
 Seconds = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Name = Annotated[str, Field(min_length=1)]
 
@@ -44,13 +50,47 @@ class LabelledSegment:
 
 @dataclass(frozen=True)
 class ManifestEntry:
-    """One clip of a dataset; ``segments`` are in the order of their starts, and those of one label do not overlap."""
+    """One clip of a dataset: at least one file, and its truth.
 
-    clip: Path
+    The truth is either ``segments``, in the order of their starts, those of one label without overlap, or ``label``.
+    """
+
+    clip: Path | None
+    """A container with picture, sound or both."""
     text: Path | None
     audio: Path | None
+    """Sound, which stands in for that of ``clip``."""
     segments: tuple[LabelledSegment, ...]
     split: Split | None = None
+    """None is ``train``."""
+    image: Path | None = None
+    tabular: Path | None = None
+    depth: Path | None = None
+    vectors: dict[str, Path] = field(default_factory=dict)
+    """The file of each timed sequence of vectors."""
+    label: str | None = None
+    """The label of the whole clip, instead of segments."""
+    group: str | None = None
+    """What splits and folds must not tear apart; a clip without one is a group of its own."""
+    fold: int | None = None
+    """The published fold that the clip belongs to."""
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """The files that are there, by key; those of ``vectors`` by their own names."""
+        named = {key: getattr(self, key) for key in FILE_KEYS}
+        return {**{key: path for key, path in named.items() if path is not None}, **self.vectors}
+
+    @property
+    def name(self) -> str:
+        """What messages call the clip: the name of its first file."""
+        return next(iter(self.files.values())).name
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of its truth, in order, each once."""
+        given = [segment.label for segment in self.segments] if self.label is None else [self.label]
+        return tuple(dict.fromkeys(given))
 
 
 class DatasetRecord(Settings):
@@ -78,22 +118,38 @@ class _SegmentRecord(Settings):
 
 
 class _ClipRecord(Settings):
-    clip: Name
+    clip: Name | None = None
     text: Name | None = None
     audio: Name | None = None
-    segments: Annotated[tuple[_SegmentRecord, ...], Field(min_length=1)]
+    image: Name | None = None
+    tabular: Name | None = None
+    depth: Name | None = None
+    vectors: dict[Name, Name] = Field(default_factory=dict)
+    segments: Annotated[tuple[_SegmentRecord, ...], Field(min_length=1)] | None = None
+    label: Name | None = None
     split: Split | None = None
+    group: Name | None = None
+    fold: Annotated[int, Field(strict=True)] | None = None
+
+    @model_validator(mode="after")
+    def _has_content_and_truth(self) -> Self:
+        if not self.vectors and all(getattr(self, key) is None for key in FILE_KEYS):
+            raise ValueError(f"no file is named: give at least one of {', '.join(FILE_KEYS)} or vectors")
+        if (self.segments is None) == (self.label is None):
+            raise ValueError("give either 'segments' or, for the whole clip, 'label'")
+        return self
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
         latest: dict[str, int] = {}
-        for number, segment in enumerate(self.segments):
+        segments = self.segments or ()
+        for number, segment in enumerate(segments):
             start = f"segments.{number} starts at {segment.start_seconds}"
-            if number and segment.start_seconds < self.segments[number - 1].start_seconds:
+            if number and segment.start_seconds < segments[number - 1].start_seconds:
                 raise ValueError(f"{start}, segments.{number - 1} later: list them in the order of their starts")
             same = latest.get(segment.label)
-            if same is not None and segment.start_seconds < self.segments[same].stop_seconds:
-                stop = self.segments[same].stop_seconds
+            if same is not None and segment.start_seconds < segments[same].stop_seconds:
+                stop = segments[same].stop_seconds
                 raise ValueError(f"{start}, before segments.{same} of the same label stops at {stop}")
             latest[segment.label] = number
         return self
@@ -126,19 +182,27 @@ def _read_line(line: str, folder: Path, source: str) -> ManifestEntry:
     except json.JSONDecodeError as exc:
         raise ManifestError(f"{source}: not JSON: {exc.msg} at character {exc.pos}") from exc
     if not isinstance(values, dict):
-        raise ManifestError(f"{source}: expected an object with the key 'clip', got {type(values).__name__}")
+        raise ManifestError(f"{source}: expected an object with the files' keys, got {type(values).__name__}")
     try:
         record = _ClipRecord.read(values, source=source)
     except SettingsError as exc:
         raise ManifestError(str(exc)) from exc
-    paths = {key: _resolve(folder, getattr(record, key), f"{source}: '{key}'") for key in ("clip", "text", "audio")}
-    segments = tuple(LabelledSegment(**segment.model_dump()) for segment in record.segments)
-    return ManifestEntry(folder / record.clip, paths["text"], paths["audio"], segments, record.split)
+    named = {key: getattr(record, key) for key in FILE_KEYS}
+    paths = {key: _resolve(folder, name, f"{source}: '{key}'") for key, name in named.items() if name is not None}
+    vectors = {key: _resolve(folder, name, f"{source}: 'vectors.{key}'") for key, name in record.vectors.items()}
+    segments = tuple(LabelledSegment(**segment.model_dump()) for segment in record.segments or ())
+    return ManifestEntry(
+        **{key: paths.get(key) for key in FILE_KEYS},
+        vectors=vectors,
+        segments=segments,
+        label=record.label,
+        split=record.split,
+        group=record.group,
+        fold=record.fold,
+    )
 
 
-def _resolve(folder: Path, name: str | None, source: str) -> Path | None:
-    if name is None:
-        return None
+def _resolve(folder: Path, name: str, source: str) -> Path:
     path = folder / name
     if not path.is_file():
         raise ManifestError(f"{source} is {name!r}, and there is no such file beside the manifest")
@@ -158,11 +222,13 @@ def write_manifest(path: Path, entries: Sequence[ManifestEntry]) -> None:
 
 
 def _record(entry: ManifestEntry, folder: Path) -> dict[str, Any]:
-    """The line of an entry; what is None is left out."""
-    files = {"clip": entry.clip, "text": entry.text, "audio": entry.audio}
-    named = {key: file.relative_to(folder).as_posix() for key, file in files.items() if file is not None}
-    split = {} if entry.split is None else {"split": entry.split}
-    return {**named, "segments": [vars(segment) for segment in entry.segments], **split}
+    """The line of an entry; what is None or empty is left out."""
+    paths = {key: getattr(entry, key) for key in FILE_KEYS}
+    values: dict[str, Any] = {key: path.relative_to(folder).as_posix() for key, path in paths.items() if path}
+    values["vectors"] = {key: path.relative_to(folder).as_posix() for key, path in entry.vectors.items()}
+    values["segments"] = [vars(segment) for segment in entry.segments]
+    plain = {"label": entry.label, "split": entry.split, "group": entry.group, "fold": entry.fold}
+    return {key: value for key, value in {**values, **plain}.items() if value not in (None, [], {})}
 
 
 def write_dataset_record(manifest: Path, record: DatasetRecord) -> None:

@@ -61,6 +61,39 @@ def test_what_is_written_is_read(folder: Path) -> None:
     assert [file.name for file in folder.iterdir() if "manifest" in file.name] == ["manifest.jsonl"]
 
 
+def test_every_key_is_written_and_read(folder: Path) -> None:
+    entry = ManifestEntry(
+        None,
+        None,
+        folder / "one.wav",
+        (),
+        "test",
+        image=folder / "one.mp4",
+        tabular=folder / "one.vtt",
+        depth=folder / "one.mp4",
+        vectors={"imu": folder / "one.vtt"},
+        label="dog",
+        group="speaker 1",
+        fold=3,
+    )
+    path = folder / "manifest.jsonl"
+    write_manifest(path, [entry])
+    assert read_manifest(path) == [entry]
+    assert json.loads(path.read_text(encoding="utf-8")) == {
+        "audio": "one.wav",
+        "image": "one.mp4",
+        "tabular": "one.vtt",
+        "depth": "one.mp4",
+        "vectors": {"imu": "one.vtt"},
+        "label": "dog",
+        "split": "test",
+        "group": "speaker 1",
+        "fold": 3,
+    }
+    assert (entry.name, entry.labels) == ("one.wav", ("dog",))
+    assert list(entry.files) == ["audio", "image", "tabular", "depth", "imu"]
+
+
 def test_a_file_outside_the_folder_cannot_be_listed(folder: Path) -> None:
     entry = ManifestEntry(folder.parent / "other.mp4", None, None, (LabelledSegment(0, 1, "a"),))
     with pytest.raises(ValueError, match=r"other\.mp4"):
@@ -76,12 +109,12 @@ def test_blank_lines_are_skipped_and_counted(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"clip": None}, r"line 2: 'clip' is None"),
+        ({"clip": None, "text": None}, r"line 2: no file is named: give at least one of clip, text"),
         ({"clip": ""}, r"line 2: 'clip' is ''"),
         ({"clip": "two.mp4"}, r"line 2: 'clip' is 'two\.mp4', and there is no such file"),
         ({"text": "two.vtt"}, r"line 2: 'text' is 'two\.vtt', and there is no such file"),
-        ({"vtt": "one.vtt"}, r"line 2: unknown key 'vtt' \(known keys: audio, clip, segments, split, text\)"),
-        ({"split": "dev"}, r"line 2: 'split' is 'dev': input should be 'train' or 'val'"),
+        ({"vtt": "one.vtt"}, r"line 2: unknown key 'vtt' \(known keys: audio, clip, depth, .*, vectors\)"),
+        ({"split": "dev"}, r"line 2: 'split' is 'dev': input should be 'train', 'val' or 'test'"),
         ({"segments": []}, r"line 2: 'segments' is \[\]"),
         ({"segments": [{**SEGMENT, "stop_seconds": "2"}]}, r"line 2: 'segments\.0\.stop_seconds' is '2'"),
         ({"segments": [{**SEGMENT, "start_seconds": float("nan")}]}, r"line 2: 'segments\.0\.start_seconds' is nan"),
@@ -112,9 +145,12 @@ def test_a_fault_is_named_by_line_and_key(folder: Path, change: dict[str, Any], 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("[1]", r"line 1: expected an object with the key 'clip', got list"),
-        ({"segments": [SEGMENT]}, r"line 1: missing key 'clip'"),
-        ({"clip": "one.mp4"}, r"line 1: missing key 'segments'"),
+        ("[1]", r"line 1: expected an object with the files' keys, got list"),
+        ({"segments": [SEGMENT]}, r"line 1: no file is named: give at least one of clip, text"),
+        ({"clip": "one.mp4"}, r"line 1: give either 'segments' or, for the whole clip, 'label'"),
+        ({"clip": "one.mp4", "label": "a", "segments": [SEGMENT]}, r"line 1: give either 'segments' or"),
+        ({"audio": "one.wav", "label": "a", "vectors": {"imu": "x"}}, r"line 1: 'vectors.imu' is 'x', and there is"),
+        ({"audio": "one.wav", "label": "a", "fold": "1"}, r"line 1: 'fold' is '1'"),
         ("", r"manifest\.jsonl: no clip is listed"),
     ],
 )
