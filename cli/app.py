@@ -15,7 +15,8 @@ from cli.package import package
 from cli.predict import predict
 from cli.progress import stderr
 from cli.serve import scale, serve, status, stop
-from cli.train import synth, train
+from cli.synth import synth
+from cli.train import train
 from client.errors import ClientError
 
 app = typer.Typer(
