@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from models.encoder_config import (
     AudioConfig,
@@ -64,12 +64,20 @@ class DecisionConfig(Settings):
         return self
 
 
+def _name_labels(value: object) -> object:
+    """A number stands for so many labels without a meaning, as a measurement of cost needs them."""
+    return tuple(f"class_{index:03d}" for index in range(value)) if type(value) is int else value
+
+
 class ModelConfig(Settings):
-    """Everything that is needed to rebuild a model and to feed it. ``width`` is the token width D."""
+    """Everything that is needed to rebuild a model and to feed it.
+
+    ``width`` is the token width D. ``labels`` are names, or their number where they need none.
+    """
 
     width: PositiveInt = 128
     dropout: Fraction = 0.1
-    labels: Annotated[tuple[str, ...], Field(min_length=2)]
+    labels: Annotated[tuple[str, ...], BeforeValidator(_name_labels), Field(min_length=2)]
     windows: WindowConfig = WindowConfig()
     video: VideoConfig | None = VideoConfig()
     audio: AudioConfig | None = AudioConfig()

@@ -65,3 +65,9 @@ def test_modalities_stand_in_one_order_and_absent_ones_are_left_out() -> None:
 def test_a_configuration_goes_through_json_unchanged() -> None:
     config = TINY.model_copy(update={"decision": DecisionConfig(threshold=0.1), "video": VideoConfig(mean=(0, 1, 0.3))})
     assert ModelConfig.read(config.model_dump(mode="json"), source="model.json") == config
+
+
+def test_a_number_stands_for_labels_without_a_meaning() -> None:
+    assert ModelConfig.model_validate({"labels": 3}).labels == ("class_000", "class_001", "class_002")
+    with pytest.raises(SettingsError, match="labels"):
+        ModelConfig.read({"labels": 1}, source="recipe.yaml")
