@@ -7,11 +7,23 @@ from typing import Literal
 from models.settings import PositiveInt, Settings
 
 
-class CrossAttentionConfig(Settings):
+class FusionSettings(Settings):
+    """What every fusion has.
+
+    ``positions``: ``sinusoidal`` counts a modality's tokens; ``temporal`` gives tokens of one moment the same position
+    whatever their modality; ``learned`` is a table a modality of ``learned_length`` rows, stretched beyond it; ``none``
+    leaves the order out.
+    """
+
+    heads: PositiveInt = 4
+    positions: Literal["sinusoidal", "temporal", "learned", "none"] = "sinusoidal"
+    learned_length: PositiveInt = 64
+
+
+class CrossAttentionConfig(FusionSettings):
     """Cross-modal attention in every direction over the tokens of a window."""
 
     kind: Literal["cross_attention"] = "cross_attention"
-    heads: PositiveInt = 4
     temporal_depth: PositiveInt = 1
     cross_depth: PositiveInt = 1
 

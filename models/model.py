@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from models.audio_encoder import AudioEncoder
 from models.config import Modality, ModelConfig
-from models.fusion.cross_attention import CrossModalFusion
+from models.fusion.build import build_fusion
 from models.head import ClassificationHead
 from models.text_encoder import TextEncoder
 from models.video_encoder import VideoEncoder
@@ -23,7 +23,7 @@ class ModelOutput:
     logits: Tensor
     """``(B, K)`` float, raw."""
     fused: Tensor
-    """``(B, num_modalities * D)`` float: the windows' embeddings."""
+    """``(B, fusion.output_width)`` float: the windows' embeddings."""
 
 
 class ActivityModel(nn.Module):
@@ -68,7 +68,7 @@ def build_model(config: ModelConfig) -> ActivityModel:
         encoders["audio"] = AudioEncoder(config.audio, width=width)
     if config.text is not None:
         encoders["text"] = TextEncoder(config.text, width=width, dropout=dropout)
-    fusion = CrossModalFusion(config.modalities, config.fusion, width=width, dropout=dropout)
+    fusion = build_fusion(config.fusion, config.modalities, width=width, dropout=dropout)
     head = ClassificationHead(
         config.head, input_width=fusion.output_width, num_labels=len(config.labels), dropout=dropout
     )

@@ -13,15 +13,36 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
-def sinusoidal_positions(length: int, width: int) -> Tensor:
-    """Sine and cosine positions (arXiv 1706.03762, section 3.5), of any length.
+def sinusoidal_at(moments: Tensor, width: int) -> Tensor:
+    """Sine and cosine positions (arXiv 1706.03762, section 3.5) at any moments.
+
+    Args:
+        moments: ``(S,)`` float32, not only whole numbers.
+        width: D.
 
     Returns:
-        ``(length, width)`` float32 in [-1, 1].
+        ``(S, D)`` float32 in [-1, 1].
     """
     frequencies = torch.exp(torch.arange(0, width, 2, dtype=torch.float32) * (-math.log(10_000.0) / width))
-    angles = torch.arange(length, dtype=torch.float32)[:, None] * frequencies[None, :]
+    angles = moments[:, None] * frequencies[None, :]
     return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(1)[:, :width]
+
+
+def sinusoidal_positions(length: int, width: int) -> Tensor:
+    """The positions 0 to ``length - 1``, of any length: ``(length, width)`` float32 in [-1, 1]."""
+    return sinusoidal_at(torch.arange(length, dtype=torch.float32), width)
+
+
+def grid_positions(rows: int, columns: int, width: int) -> Tensor:
+    """2-D positions: half of the width says the row, the other half the column.
+
+    Returns:
+        ``(rows * columns, width)`` float32 in [-1, 1], row by row.
+    """
+    half = width // 2
+    row = sinusoidal_positions(rows, half)[:, None, :].expand(rows, columns, half)
+    column = sinusoidal_positions(columns, width - half)[None, :, :].expand(rows, columns, width - half)
+    return torch.cat((row, column), dim=-1).reshape(rows * columns, width)
 
 
 def masked_mean(tokens: Tensor, mask: Tensor) -> Tensor:

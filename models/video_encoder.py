@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from models.encoder_config import VideoConfig
-from models.transformer import Transformer, sinusoidal_positions
+from models.transformer import Transformer, grid_positions, sinusoidal_positions
 
 APPEARANCE_GAIN = 0.1
 
@@ -67,10 +67,6 @@ def frame_differences(video: Tensor) -> Tensor:
 
 def _space_time_positions(steps: int, side: int, width: int) -> Tensor:
     """Positions of ``steps * side * side`` tubelets in the order time, row, column: ``(S, width)`` float32."""
-    half = width // 2
-    axis = sinusoidal_positions(side, half)
-    rows = axis[:, None, :].expand(side, side, half)
-    columns = sinusoidal_positions(side, width - half)[None, :, :].expand(side, side, width - half)
-    place = torch.cat((rows, columns), dim=-1).reshape(1, side * side, width)
+    place = grid_positions(side, side, width)[None]
     time = sinusoidal_positions(steps, width)[:, None, :]
     return (place + time).reshape(steps * side * side, width)
