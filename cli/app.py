@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from cli.errors import CommandError
 from cli.evaluate import evaluate
+from cli.inspection import inspect_model
 from cli.package import package
 from cli.predict import predict
 from cli.progress import stderr
@@ -37,7 +38,8 @@ SERVING, MODEL = "Serving", "Model"
 
 def add_command(command: Callable[..., None], panel: str) -> None:
     """Add a command to the panel of the help that it belongs to."""
-    app.command(help=flow(command.__doc__ or ""), rich_help_panel=panel)(command)
+    name = command.__name__.removesuffix("_model")
+    app.command(name, help=flow(command.__doc__ or ""), rich_help_panel=panel)(command)
 
 
 def flow(docstring: str) -> str:
@@ -54,7 +56,7 @@ def flow(docstring: str) -> str:
 
 PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     SERVING: (serve, stop, status, scale, predict),
-    MODEL: (synth, train, evaluate, package),
+    MODEL: (synth, train, evaluate, inspect_model, package),
 }
 for panel, commands in PANELS.items():
     for command in commands:

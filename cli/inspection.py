@@ -1,0 +1,106 @@
+"""``activity inspect``: what a recipe or a checkpoint consists of, and what a window of it costs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cli.errors import CommandError, user_errors
+from cli.progress import step
+
+if TYPE_CHECKING:
+    from models.config import ModelConfig
+    from models.inspection import ModelCost
+
+
+def inspect_model(
+    source: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, or a checkpoint's folder.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Also save the figures as JSON here.")] = None,
+) -> None:
+    """Show a model's parts: parameters, bytes, and the floating-point operations (FLOPs) of a window.
+
+    The operations are counted while one hop of each modality and one window run; those of attention and feed-forward
+    layers are set beside the formulas 24 n d^2 + 4 n^2 d a layer and 4 m n d for the products of a cross-attention.
+    Windows overlap and share their hops, so every window after the first costs one new hop.
+
+    [bold]Examples[/bold]
+
+    $ activity inspect config/recipes/demo.yaml
+    $ activity inspect model-store/demo
+    """
+    if not source.exists():
+        raise CommandError(f"there is no {source}", remedy="Give a recipe's file or a checkpoint's folder.")
+    with user_errors(), step("Building the model"):
+        config = _read_config(source)
+        cost = _measure(config)
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps(to_json(cost), indent=2) + "\n", encoding="utf-8")
+    show_cost(cost, config, Console())
+
+
+def _read_config(source: Path) -> ModelConfig:
+    from models.checkpoint import read_description  # noqa: PLC0415 - help must not wait for torch
+    from training.recipe import Recipe  # noqa: PLC0415
+
+    return read_description(source).config if source.is_dir() else Recipe.read_yaml(source).model
+
+
+def _measure(config: ModelConfig) -> ModelCost:
+    from handler.clip import Clip  # noqa: PLC0415 - as above
+    from handler.transform import Transforms  # noqa: PLC0415
+    from handler.windows import Span, build_schedule  # noqa: PLC0415
+    from models.inspection import measure_cost  # noqa: PLC0415
+    from models.model import build_model  # noqa: PLC0415
+    from models.tokenizer import train_tokenizer  # noqa: PLC0415
+
+    tokenizer = None if config.text is None else train_tokenizer([], config.text.vocab_size)
+    transforms = Transforms(config, tokenizer)
+    empty = Clip(schedule=build_schedule(Span(0.0, config.windows.window_seconds), config.windows), modalities={})
+    hop_inputs = {name: transforms.prepare(name, *transforms.gather(name, empty).tensors) for name in config.modalities}
+    return measure_cost(build_model(config), hop_inputs, window_hops=config.windows.hops)
+
+
+def to_json(cost: ModelCost) -> dict[str, object]:
+    """Plain values, the sums among them."""
+    sums = ("num_parameters", "num_biases", "state_bytes", "first_window_flops", "next_window_flops")
+    return {**asdict(cost), **{name: getattr(cost, name) for name in sums}}
+
+
+def show_cost(cost: ModelCost, config: ModelConfig, console: Console) -> None:
+    """Print a row a part and what they come to."""
+    windows = config.windows
+    title = f"windows of {windows.window_seconds:g} s, {windows.hops} hops of {windows.stride_seconds:g} s"
+    table = Table("part", title=f"{config.fusion.kind} fusion, {len(config.labels)} labels; {title}")
+    for heading in ("parameters", "weights", "FLOPs", "for"):
+        table.add_column(heading, justify="right")
+    for part in cost.parts:
+        unit = "a hop" if part.name.startswith("encoders.") else "a window"
+        table.add_row(part.name, f"{part.num_parameters:,}", _bytes(part.state_bytes), _flops(part.flops), unit)
+    table.add_section()
+    table.add_row(
+        "model", f"{cost.num_parameters:,}", _bytes(cost.state_bytes), _flops(cost.first_window_flops), "a first window"
+    )
+    table.add_row("", "", "", _flops(cost.next_window_flops), "each next window")
+    console.print(table)
+    console.print(f"parameters without the biases of linear layers: {cost.num_parameters - cost.num_biases:,}")
+    counted, formula = cost.transformer_flops, cost.formula_flops
+    console.print(f"attention and feed-forward: {counted:,} FLOPs counted, {formula:,} by the formulas")
+    console.print(f"a stream keeps {_bytes(cost.stream_bytes)} of tokens from hop to hop")
+
+
+def _flops(count: int) -> str:
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if count >= size:
+            return f"{count / size:.2f} {unit}"
+    return str(count)
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1e6:.2f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"

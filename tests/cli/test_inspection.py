@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from cli.app import app
+from cli.errors import CommandError
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def test_a_recipe_and_its_checkpoint_cost_the_same(tmp_path: Path) -> None:
+    costs = []
+    for source in ("config/recipes/demo.yaml", "model-store/demo"):
+        output = tmp_path / "cost.json"
+        result = CliRunner().invoke(app, ["inspect", str(ROOT / source), "--output", str(output)])
+        assert result.exit_code == 0, result.output
+        costs.append(json.loads(output.read_text(encoding="utf-8")))
+    assert costs[0] == costs[1]
+    assert costs[0]["num_parameters"] == 1_776_584
+    assert costs[0]["transformer_flops"] == costs[0]["formula_flops"]
+    assert costs[0]["stream_bytes"] == 3 * (2 + 2 + 1) * 96 * 4  # three hops of the tokens of picture, sound and words
+    assert "75.11 M" in result.output
+
+
+def test_what_is_not_there_is_said(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["inspect", str(tmp_path / "none.yaml")])
+    assert isinstance(result.exception, CommandError)
+    assert "none.yaml" in result.exception.message
+
+
+def test_an_unknown_key_names_the_known_ones(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("model: {labels: [a, b], widht: 8}\n", encoding="utf-8")
+    result = CliRunner().invoke(app, ["inspect", str(tmp_path / "recipe.yaml")])
+    assert isinstance(result.exception, CommandError)
+    assert "widht" in result.exception.message
+    assert "width" in result.exception.message
