@@ -1,0 +1,1 @@
+"""Random changes of the training data, one draw a run, by modality."""
