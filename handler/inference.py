@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 
@@ -32,6 +33,15 @@ class ScoredWindows:
     """``(W, num_modalities * D)`` float32."""
 
 
+@dataclass(frozen=True)
+class EncodedClip:
+    """A clip and its hops as tokens, from which its windows can be scored with any of its modalities."""
+
+    clip: Clip
+    tokens: dict[Modality, Tensor]
+    """For each modality that the clip has ``(N, S, D)`` float32 on the CPU."""
+
+
 class Scorer:
     """A model with its transforms, calibration and runtime."""
 
@@ -45,12 +55,30 @@ class Scorer:
 
     def score(self, clip: Clip) -> ScoredWindows:
         """Score each window of ``clip``."""
-        config = self.transforms.config
+        return self.fuse(self.encode(clip))
+
+    def encode(self, clip: Clip) -> EncodedClip:
+        """Encode the hops of the modalities that ``clip`` has."""
+        names = [name for name in self.transforms.config.modalities if name in clip.masks]
+        return EncodedClip(clip, {name: self._encode(name, clip) for name in names})
+
+    def fuse(self, encoded: EncodedClip, names: Collection[Modality] | None = None) -> ScoredWindows:
+        """Score each window of a clip whose hops are encoded.
+
+        Args:
+            encoded: what :meth:`encode` gave.
+            names: of its modalities these are used, as if no other had been sent; by default all.
+        """
+        config, clip = self.transforms.config, encoded.clip
         starts = torch.arange(clip.schedule.num_windows)
         inside = gather_windows_mask(clip)
         inputs: list[Tensor] = []
         for name in config.modalities:
-            tokens, mask = self._encode(name, clip)
+            if name in encoded.tokens and (names is None or name in names):
+                tokens, mask = encoded.tokens[name], torch.from_numpy(clip.masks[name])
+            else:  # zeros, masked
+                tokens = torch.zeros(clip.schedule.num_hops, 1, config.width)
+                mask = torch.zeros(clip.schedule.num_hops, dtype=torch.bool)
             inputs.append(gather_windows(tokens, starts, clip.schedule.window_hops))
             inputs.append(gather_windows(mask, starts, clip.schedule.window_hops) & inside)
 
@@ -66,11 +94,8 @@ class Scorer:
         scores = score_logits(logits, config.head.task, self.temperature)
         return ScoredWindows(scores=scores.numpy(), embeddings=fused.numpy())
 
-    def _encode(self, modality: Modality, clip: Clip) -> tuple[Tensor, Tensor]:
-        """Tokens ``(N, S, D)`` of a clip's hops and their mask ``(N,)``; zeros where the modality is absent."""
-        num_hops = clip.schedule.num_hops
-        if modality not in clip.masks:
-            return torch.zeros(num_hops, 1, self.transforms.config.width), torch.zeros(num_hops, dtype=torch.bool)
+    def _encode(self, modality: Modality, clip: Clip) -> Tensor:
+        """Tokens ``(N, S, D)`` of a clip's hops."""
         contents = self.transforms.gather(modality, clip)
 
         def forward(*batch: Tensor) -> Tensor:
@@ -83,7 +108,7 @@ class Scorer:
             runtime=self.runtime,
             transform=partial(self.transforms.prepare, modality),
         )
-        return encoded[contents.places], torch.from_numpy(clip.masks[modality])
+        return encoded[contents.places]
 
 
 def gather_windows_mask(clip: Clip) -> Tensor:

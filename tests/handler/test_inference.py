@@ -192,3 +192,24 @@ def test_the_temperature_divides_the_logits_of_both_tasks() -> None:
 def test_a_mask_without_content_is_a_defect() -> None:
     with pytest.raises(ValueError, match="mask for audio but no content"):
         make_scorer().score(replace(make_clip(4), samples=None))
+
+
+@pytest.mark.parametrize("kept", [("video",), ("audio", "text"), ("text", "video", "audio")])
+def test_hops_encoded_once_serve_every_subset_of_the_modalities(kept: tuple[Modality, ...]) -> None:
+    """To the bit what a clip without the other modalities is given, also where the clip itself lacks one."""
+    scorer = make_scorer(temperature=1.3)
+    for sent in (MODALITIES, ("audio", "text")):
+        clip = make_clip(9, sent)
+        encoded = scorer.encode(clip)
+        alone = replace(clip, masks={name: mask for name, mask in clip.masks.items() if name in kept})
+        assert same(scorer.fuse(encoded, kept), scorer.score(alone))
+        assert same(scorer.fuse(encoded), scorer.score(clip))
+        assert list(encoded.tokens) == list(clip.masks)
+
+
+def test_a_subset_is_fused_without_encoding_again() -> None:
+    scorer = make_scorer()
+    encoded = scorer.encode(make_clip(9))
+    seen = spied(scorer)
+    scorer.fuse(encoded, ("audio",))
+    assert {name: len(calls) for name, calls in seen.items()} == {"video": 0, "audio": 0, "text": 0, "fusion": 1}
