@@ -99,6 +99,11 @@ class ModelConfig(Settings):
         taken = set(self.vectors) & RESERVED_NAMES
         if taken:
             raise ValueError(f"vectors cannot be named {', '.join(sorted(taken))}: the name is taken")
+        for name, vector in self.vectors.items():
+            if vector.rows_per_hop(self.windows.stride_seconds) < 1:
+                raise ValueError(
+                    f"rate_hz {vector.rate_hz:g} of {name} gives no row in a hop of {self.windows.stride_seconds} s"
+                )
         if self.audio is not None and self.hop_samples % self.audio.hop_length:
             raise ValueError(
                 f"stride_seconds {self.windows.stride_seconds} is {self.hop_samples} samples, "

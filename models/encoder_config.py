@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -67,12 +67,15 @@ class TextConfig(Settings):
 class DepthConfig(VideoConfig):
     """Depth as a video of one channel: the same encoder, over grey frames."""
 
-    mean: tuple[float, ...] = (0.5,)  # type: ignore[assignment]
-    std: tuple[float, ...] = (0.25,)  # type: ignore[assignment]
+    mean: tuple[float] = (0.5,)  # type: ignore[assignment]
+    std: tuple[PositiveFloat] = (0.25,)  # type: ignore[assignment]
 
 
 class ImageConfig(Settings):
-    """One picture a clip: a 2-D CNN or a ViT over it; ``size`` is the side of the square picture in pixels."""
+    """One picture a clip: a 2-D CNN or a ViT over it; ``size`` is the side of the square picture in pixels.
+
+    ``channels`` are the CNN's, one a stage; ``patch_size``, ``depth`` and ``heads`` are the ViT's.
+    """
 
     encoder: Literal["cnn", "vit"] = "cnn"
     size: PositiveInt = 64
@@ -81,21 +84,27 @@ class ImageConfig(Settings):
     depth: PositiveInt = 3
     heads: PositiveInt = 4
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    std: tuple[float, float, float] = (0.25, 0.25, 0.25)
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.25, 0.25, 0.25)
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        if self.encoder == "vit" and self.size % self.patch_size:
+            raise ValueError(f"size {self.size} must be a multiple of patch_size {self.patch_size}")
+        return self
 
 
 class NumericColumn(Settings):
     """A number of the table; mean and standard deviation are learned from the training split."""
 
-    mean: float = 0.0
+    mean: Annotated[float, Field(allow_inf_nan=False)] = 0.0
     std: PositiveFloat = 1.0
 
 
 class TabularConfig(Settings):
     """One row a clip: an MLP over numbers and categories.
 
-    A recipe names the columns; training learns each number's mean and standard deviation and each category's values,
-    and writes them here, so that they travel with the weights.
+    A recipe names the columns; training learns each number's mean and standard deviation, and the values of each
+    category that the recipe leaves empty, and writes them here, so that they travel with the weights.
     """
 
     numeric: dict[str, NumericColumn] = Field(default_factory=dict)
@@ -103,12 +112,29 @@ class TabularConfig(Settings):
     hidden: PositiveInt = 64
     embedding_width: PositiveInt = 16
 
+    @model_validator(mode="after")
+    def _names_columns(self) -> Self:
+        if not self.numeric and not self.categorical:
+            raise ValueError("a table needs at least one column, numeric or categorical")
+        twice = self.numeric.keys() & self.categorical.keys()
+        if twice:
+            raise ValueError(f"columns cannot be both numeric and categorical: {', '.join(sorted(twice))}")
+        for name, values in self.categorical.items():
+            if len(set(values)) != len(values):
+                raise ValueError(f"the values of {name} must be unique")
+        return self
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column, numbers first."""
+        return (*self.numeric, *self.categorical)
+
 
 class VectorConfig(Settings):
     """A timed sequence of vectors, for example of an inertial sensor, resampled to ``rate_hz``.
 
     ``channels`` is the number of values at each time; ``mean`` and ``std``, one a channel, are learned from the
-    training split.
+    training split. ``hidden`` are the CNN's channels, one a stage; ``depth`` and ``heads`` are the transformer's.
     """
 
     channels: PositiveInt
@@ -118,5 +144,16 @@ class VectorConfig(Settings):
     depth: PositiveInt = 2
     heads: PositiveInt = 4
     tokens_per_hop: PositiveInt = 1
-    mean: tuple[float, ...] | None = None
+    mean: tuple[Annotated[float, Field(allow_inf_nan=False)], ...] | None = None
     std: tuple[PositiveFloat, ...] | None = None
+
+    @model_validator(mode="after")
+    def _one_a_channel(self) -> Self:
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if values is not None and len(values) != self.channels:
+                raise ValueError(f"{name} has {len(values)} values, one for each of {self.channels} channels is needed")
+        return self
+
+    def rows_per_hop(self, stride_seconds: float) -> int:
+        """Rows of the resampled sequence in one hop."""
+        return round(self.rate_hz * stride_seconds)

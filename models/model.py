@@ -12,7 +12,10 @@ from models.audio_encoder import AudioEncoder
 from models.config import Modality, ModelConfig
 from models.fusion.build import build_fusion
 from models.head import ClassificationHead
+from models.image_encoder import build_image_encoder
+from models.tabular_encoder import TabularEncoder
 from models.text_encoder import TextEncoder
+from models.vector_encoder import build_vector_encoder
 from models.video_encoder import VideoEncoder
 
 
@@ -68,6 +71,14 @@ def build_model(config: ModelConfig) -> ActivityModel:
         encoders["audio"] = AudioEncoder(config.audio, width=width)
     if config.text is not None:
         encoders["text"] = TextEncoder(config.text, width=width, dropout=dropout)
+    if config.image is not None:
+        encoders["image"] = build_image_encoder(config.image, width=width, dropout=dropout)
+    if config.tabular is not None:
+        encoders["tabular"] = TabularEncoder(config.tabular, width=width, dropout=dropout)
+    if config.depth is not None:
+        encoders["depth"] = VideoEncoder(config.depth, width=width, dropout=dropout, channels=1)
+    for name, vector in config.vectors.items():
+        encoders[name] = build_vector_encoder(vector, width=width, dropout=dropout)
     fusion = build_fusion(config.fusion, config.modalities, width=width, dropout=dropout)
     head = ClassificationHead(
         config.head, input_width=fusion.output_width, num_labels=len(config.labels), dropout=dropout

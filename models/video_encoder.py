@@ -1,4 +1,7 @@
-"""The video transformer: joint space-time attention over the tubelets of one hop (ViViT, arXiv 2103.15691)."""
+"""The video transformer: joint space-time attention over the tubelets of one hop (ViViT, arXiv 2103.15691).
+
+Depth is a video of one channel, and has the same encoder.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +25,12 @@ class VideoEncoder(nn.Module):
     other tokens.
     """
 
-    def __init__(self, config: VideoConfig, *, width: int, dropout: float) -> None:
+    def __init__(self, config: VideoConfig, *, width: int, dropout: float, channels: int = 3) -> None:
         super().__init__()
         side = config.size // config.patch_size
         steps = config.frames_per_hop // config.tubelet_frames
         kernel = (config.tubelet_frames, config.patch_size, config.patch_size)
-        self.appearance = nn.Conv3d(3, width, kernel_size=kernel, stride=kernel)
+        self.appearance = nn.Conv3d(channels, width, kernel_size=kernel, stride=kernel)
         self.appearance_gain = nn.Parameter(torch.full((width, 1, 1, 1), APPEARANCE_GAIN))
         self.motion = nn.Conv3d(1, width, kernel_size=kernel, stride=kernel)
         self.register_buffer("positions", _space_time_positions(steps, side, width), persistent=False)
@@ -38,7 +41,7 @@ class VideoEncoder(nn.Module):
         """Encode hops.
 
         Args:
-            video: ``(B, 3, T, H, W)`` float, normalised RGB.
+            video: ``(B, C, T, H, W)`` float, normalised: RGB, or the one channel of depth.
 
         Returns:
             ``(B, T / tubelet_frames, D)`` float: the mean over space of each step's tokens.
@@ -54,7 +57,7 @@ def frame_differences(video: Tensor) -> Tensor:
     """How much each pixel changed since the frame before, the mean over the colours.
 
     Args:
-        video: ``(B, 3, T, H, W)`` float.
+        video: ``(B, C, T, H, W)`` float.
 
     Returns:
         ``(B, 1, T, H, W)`` float, at least 0; the first frame has the second one's change, and a lone frame none.
