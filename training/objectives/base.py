@@ -85,3 +85,13 @@ def draw_among(allowed: Tensor) -> Tensor:
 def binary_head(input_width: int, hidden: int) -> nn.Sequential:
     """From a fused embedding ``(B, input_width)`` to one logit ``(B, 1)``."""
     return nn.Sequential(nn.LayerNorm(input_width), nn.Linear(input_width, hidden), nn.GELU(), nn.Linear(hidden, 1))
+
+
+def full_precision(values: Tensor) -> Tensor:
+    """At least float32: losses are no matter for half precision."""
+    return values if values.dtype == torch.float64 else values.float()
+
+
+def mean_where(values: Tensor, counted: Tensor) -> Tensor:
+    """The mean of ``values`` ``(B,)`` where ``counted`` ``(B,)`` is True; 0, with gradients of 0, where none is."""
+    return values.masked_fill(~counted, 0.0).sum() / counted.sum().clamp(min=1)
