@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -20,10 +20,9 @@ from handler.errors import ActivityError
 from handler.limits import Limits
 from handler.options import RequestOptions
 from handler.request import ActivityRequest
-from handler.transform import Transforms
+from handler.transform import HopInputs, Transforms
 from handler.windows import Schedule
-from models.config import ModelConfig
-from models.model import gather_windows
+from models.config import Modality, ModelConfig
 from models.settings import SettingsError
 from training.manifest import LabelledSegment, ManifestEntry, ManifestError
 
@@ -136,40 +135,63 @@ class RunBatch(NamedTuple):
     A tuple, since Lightning moves no frozen dataclass to a device.
     """
 
-    frames: Tensor
-    """``(C, R, T, 3, H, W)`` uint8."""
-    samples: Tensor
-    """``(C, R, P)`` float32."""
-    token_ids: Tensor
-    """``(C, R, S)`` int64."""
-    token_mask: Tensor
-    """``(C, R, S)`` bool."""
+    inputs: dict[Modality, tuple[Tensor, ...]]
+    """For each modality what :meth:`handler.transform.Transforms.gather` gives of the hops, each ``(C, R, ...)``, or
+    the tokens ``(C, R, S, D)`` where they were computed beforehand (:mod:`training.tokens`)."""
     masks: Tensor
     """``(C, M, R)`` bool, in the order of the model's modalities."""
     targets: Tensor
     """``(C, W, K)`` float32 of 0 and 1."""
     inside: Tensor
     """``(C, W)`` bool, True where the clip has such a window: a run may be longer than its clip."""
+    clips: Tensor
+    """``(C,)`` int64: which clip of the dataset a run is of."""
+
+
+Contents = Mapping[Modality, HopInputs]
+"""What a clip's hops hold, by modality."""
+
+
+def gather_contents(clips: Sequence[LabelledClip], transforms: Transforms) -> list[Contents]:
+    """What each clip's hops hold, raw; no copy is made of frames and samples."""
+    names = transforms.config.modalities
+    return [{name: transforms.gather(name, clip.clip) for name in names} for clip in clips]
 
 
 class RunDataset(Dataset[RunBatch]):
     """Each epoch, as many random runs of each clip as fit into it.
 
     The runs are a function of seed and epoch alone, so that a resumed training sees what it would have seen.
+
+    Args:
+        clips: the clips.
+        transforms: the model's.
+        hops_per_run: length of a run.
+        seed: of the runs.
+        contents: what the clips' hops hold, where it is not the raw contents.
     """
 
-    def __init__(self, clips: Sequence[LabelledClip], transforms: Transforms, *, hops_per_run: int, seed: int) -> None:
+    def __init__(
+        self,
+        clips: Sequence[LabelledClip],
+        transforms: Transforms,
+        *,
+        hops_per_run: int,
+        seed: int,
+        contents: Sequence[Contents] | None = None,
+    ) -> None:
         if hops_per_run < transforms.config.windows.hops:
             raise ValueError(f"a run of {hops_per_run} hops holds no window of {transforms.config.windows.hops}")
         self.clips = clips
-        self.transforms = transforms
+        self.config = transforms.config
         self.hops_per_run = hops_per_run
         self.seed = seed
         self.targets = [
-            torch.from_numpy(window_targets(clip.entry.segments, clip.clip.schedule, transforms.config.labels))
+            torch.from_numpy(window_targets(clip.entry.segments, clip.clip.schedule, self.config.labels))
             for clip in clips
         ]
-        self.tokens = [self._tokens(clip.clip) for clip in clips]
+        self.contents = gather_contents(clips, transforms) if contents is None else contents
+        self.masks = [_modality_masks(clip.clip, self.config) for clip in clips]
         self.runs: list[tuple[int, int]] = []
         self.set_epoch(0)
 
@@ -191,54 +213,36 @@ class RunDataset(Dataset[RunBatch]):
     def __getitem__(self, index: int) -> RunBatch:
         """One run, every tensor without its first axis."""
         clip_index, first = self.runs[index]
-        clip = self.clips[clip_index].clip
-        starts = torch.tensor([first])
-
-        def cut(hops: Tensor) -> Tensor:
-            return gather_windows(hops, starts, self.hops_per_run)[0]
-
-        config = self.transforms.config
-        num_hops = clip.schedule.num_hops
-        inside = torch.arange(first, first + self.hops_per_run) < num_hops
-        absent = np.zeros(num_hops, dtype=np.bool_)
-        masks = torch.stack(
-            [cut(torch.from_numpy(clip.masks.get(name, absent))) & inside for name in config.modalities]
-        )
-        token_ids, token_mask = self.tokens[clip_index]
-        num_windows = self.hops_per_run - config.windows.hops + 1
-        window_inside = torch.arange(first, first + num_windows) < clip.schedule.num_windows
-        targets = gather_windows(self.targets[clip_index], starts, num_windows)[0] * window_inside[:, None]
+        schedule = self.clips[clip_index].clip.schedule
+        hops = torch.arange(first, first + self.hops_per_run)
+        places = hops.clamp(max=schedule.num_hops - 1)  # beyond the last hop it is repeated, and masked
+        num_windows = self.hops_per_run - self.config.windows.hops + 1
+        windows = torch.arange(first, first + num_windows)
+        inside = windows < schedule.num_windows
+        targets = self.targets[clip_index][windows.clamp(max=schedule.num_windows - 1)] * inside[:, None]
         return RunBatch(
-            frames=cut(self._frames(clip)),
-            samples=cut(self._samples(clip)),
-            token_ids=cut(token_ids),
-            token_mask=cut(token_mask),
-            masks=masks,
+            inputs={
+                name: tuple(tensor[held.places[places]] for tensor in held.tensors)
+                for name, held in self.contents[clip_index].items()
+            },
+            masks=self.masks[clip_index][:, places] & (hops < schedule.num_hops),
             targets=targets,
-            inside=window_inside,
+            inside=inside,
+            clips=torch.tensor(clip_index),
         )
 
-    def _frames(self, clip: Clip) -> Tensor:
-        if clip.frames is not None:
-            return torch.from_numpy(clip.frames)
-        video = self.transforms.config.video
-        shape = (0, 0, 0, 0) if video is None else (video.frames_per_hop, 3, video.size, video.size)
-        return torch.zeros((clip.schedule.num_hops, *shape), dtype=torch.uint8)
 
-    def _tokens(self, clip: Clip) -> tuple[Tensor, Tensor]:
-        num_hops = clip.schedule.num_hops
-        if self.transforms.config.text is None:
-            return torch.zeros((num_hops, 0), dtype=torch.int64), torch.zeros((num_hops, 0), dtype=torch.bool)
-        return self.transforms.text(clip.texts or ("",) * num_hops)
-
-    def _samples(self, clip: Clip) -> Tensor:
-        if clip.samples is not None:
-            return torch.from_numpy(clip.samples)
-        config = self.transforms.config
-        length = 0 if config.audio is None else config.hop_samples + config.audio.n_fft - config.audio.hop_length
-        return torch.zeros((clip.schedule.num_hops, length))
+def _modality_masks(clip: Clip, config: ModelConfig) -> Tensor:
+    """Which hops have which modality: ``(M, N)`` bool."""
+    absent = np.zeros(clip.schedule.num_hops, dtype=np.bool_)
+    return torch.from_numpy(np.stack([clip.masks.get(name, absent) for name in config.modalities]))
 
 
 def stack_runs(runs: Sequence[RunBatch]) -> RunBatch:
     """Stack runs along a new first axis."""
-    return RunBatch(*(torch.stack(tensors) for tensors in zip(*runs, strict=True)))
+    inputs = {
+        name: tuple(torch.stack(tensors) for tensors in zip(*(run.inputs[name] for run in runs), strict=True))
+        for name in runs[0].inputs
+    }
+    masks, targets, inside, clips = (torch.stack(tensors) for tensors in zip(*(run[1:] for run in runs), strict=True))
+    return RunBatch(inputs, masks, targets, inside, clips)

@@ -8,14 +8,15 @@ import torch
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
-from torch.nn import functional
 from transformers import get_cosine_schedule_with_warmup
 
 from handler.transform import Transforms
-from models.config import Modality, ModelConfig
-from models.model import ActivityModel, gather_windows
-from models.tokenizer import PADDING_ID
+from models.config import ModelConfig
+from models.model import ActivityModel
+from training.classification import counted_windows, masked_mean, right_windows, window_losses
 from training.dataset import RunBatch
+from training.encoding import cut_masks, cut_windows, encode_runs
+from training.masks import drop_modalities
 from training.recipe import TrainingConfig
 
 
@@ -55,36 +56,15 @@ class Learner(LightningModule):
         Returns:
             For each mask ``(C, W, K)`` float.
         """
-        num_runs, num_hops = batch.masks.shape[0], batch.masks.shape[2]
-        starts = torch.arange(batch.targets.shape[1], device=self.device)
+        num_runs, num_windows = batch.targets.shape[:2]
         hops = self.config.windows.hops
-        tokens: dict[Modality, Tensor] = {}
-        for name in self.config.modalities:
-            encoded = self._encode(name, batch)
-            tokens[name] = _windows(encoded.view(num_runs, num_hops, *encoded.shape[1:]), starts, hops)
+        encoded = encode_runs(self.model, self.transforms, batch)
+        tokens = {name: cut_windows(runs, num_windows, hops) for name, runs in encoded.items()}
         results = []
         for mask in masks:
-            window_masks = {
-                name: _windows(mask[:, index], starts, hops) for index, name in enumerate(self.config.modalities)
-            }
-            results.append(self.model(tokens, window_masks).logits.view(num_runs, len(starts), -1))
+            window_masks = cut_masks(mask, self.config.modalities, num_windows, hops)
+            results.append(self.model(tokens, window_masks).logits.view(num_runs, num_windows, -1))
         return results
-
-    def _encode(self, name: Modality, batch: RunBatch) -> Tensor:
-        """Encode all hops of all runs: ``(C * R, S, D)``."""
-        if name == "video":
-            return self.model.encode(name, self.transforms.video(batch.frames.flatten(0, 1)))
-        if name == "audio":
-            with torch.autocast(self.device.type, enabled=False):
-                log_mel = self.transforms.audio(batch.samples.flatten(0, 1))
-            return self.model.encode(name, log_mel)
-        return self._encode_texts(batch.token_ids.flatten(0, 1), batch.token_mask.flatten(0, 1))
-
-    def _encode_texts(self, token_ids: Tensor, token_mask: Tensor) -> Tensor:
-        """Encode each different text once, cut to the longest: neighbouring hops share their words."""
-        length = int(token_mask.sum(dim=1).max())
-        distinct, places = torch.unique(token_ids[:, :length], dim=0, return_inverse=True)
-        return self.model.encode("text", distinct, distinct != PADDING_ID)[places]
 
     def training_step(self, batch: RunBatch, batch_index: int) -> Tensor:
         """The loss of one batch: with modality dropout, and with one modality of each run, drawn at random, alone.
@@ -110,33 +90,16 @@ class Learner(LightningModule):
             self.log("val_accuracy", self._accuracy(logits, batch), prog_bar=True, batch_size=num_counted)
 
     def _counted(self, batch: RunBatch) -> Tensor:
-        """Which windows count: ``(C, W)`` bool.
-
-        With ``multi_label`` each window of the clip, since no label is a truth too; with ``single_label`` those that
-        have one.
-        """
-        return batch.inside if self.config.head.task == "multi_label" else batch.targets.any(dim=-1)
+        return counted_windows(batch.targets, batch.inside, self.config.head.task)
 
     def _loss(self, logits: Tensor, batch: RunBatch) -> Tensor:
         """Mean over the windows that count, and 0 where none does."""
-        if self.config.head.task == "multi_label":
-            losses = functional.binary_cross_entropy_with_logits(logits.float(), batch.targets, reduction="none")
-            return _masked_mean(losses.mean(dim=-1), self._counted(batch))
-        losses = functional.cross_entropy(
-            logits.float().movedim(-1, 1),
-            batch.targets.argmax(dim=-1),
-            label_smoothing=self.training_config.label_smoothing,
-            reduction="none",
-        )
-        return _masked_mean(losses, self._counted(batch))
+        losses = window_losses(logits, batch.targets, self.config.head.task, self.training_config.label_smoothing)
+        return masked_mean(losses, self._counted(batch))
 
     def _accuracy(self, logits: Tensor, batch: RunBatch) -> Tensor:
         """Share of right windows, or with ``multi_label`` of right decisions at a score of 0.5."""
-        if self.config.head.task == "multi_label":
-            right = ((logits > 0) == (batch.targets > 0)).float().mean(dim=-1)
-        else:
-            right = (logits.argmax(dim=-1) == batch.targets.argmax(dim=-1)).float()
-        return _masked_mean(right, self._counted(batch))
+        return masked_mean(right_windows(logits, batch.targets, self.config.head.task), self._counted(batch))
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW (arXiv 1711.05101) with warm-up and cosine decay."""
@@ -153,31 +116,3 @@ class Learner(LightningModule):
             optimizer, round(self.steps * self.training_config.warmup_fraction), self.steps
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-def drop_modalities(masks: Tensor, probability: float) -> Tensor:
-    """Modality dropout: each modality of each run is masked with ``probability``, but never all of them.
-
-    Args:
-        masks: ``(C, M, R)`` bool.
-        probability: in [0, 1].
-
-    Returns:
-        ``(C, M, R)`` bool. Where the draw would leave nothing, one of the modalities that were there is kept, each
-        with the same chance.
-    """
-    present = masks.any(dim=2)
-    draws = torch.rand(masks.shape[:2], device=masks.device)
-    highest = functional.one_hot((draws * present).argmax(dim=1), masks.shape[1]).bool()
-    kept = (draws >= probability) | highest  # whose draw is the last to be below it
-    return masks & kept[..., None]
-
-
-def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    return (values * mask).sum() / mask.sum().clamp(min=1)
-
-
-def _windows(hops: Tensor, starts: Tensor, window_hops: int) -> Tensor:
-    """``(C, R, ...)`` to ``(C * W, window_hops, ...)``."""
-    gathered = gather_windows(hops.transpose(0, 1), starts, window_hops)  # (W, window_hops, C, ...)
-    return gathered.movedim(2, 0).flatten(0, 1)

@@ -213,11 +213,11 @@ def test_a_run_holds_what_is_served(tiny_clips: list[LabelledClip]) -> None:
         assert clip.samples is not None
         assert clip.texts is not None
         assert clip.schedule.num_hops >= first + 6
-        np.testing.assert_array_equal(run.frames, clip.frames[hops])
-        np.testing.assert_array_equal(run.samples, clip.samples[hops])
+        np.testing.assert_array_equal(run.inputs["video"][0], clip.frames[hops])
+        np.testing.assert_array_equal(run.inputs["audio"][0], clip.samples[hops])
         token_ids, token_mask = TRANSFORMS.text(clip.texts[hops])
-        torch.testing.assert_close(run.token_ids, token_ids, rtol=0, atol=0)
-        torch.testing.assert_close(run.token_mask, token_mask, rtol=0, atol=0)
+        torch.testing.assert_close(run.inputs["text"], (token_ids, token_mask), rtol=0, atol=0)
+        assert run.clips == clip_index
         np.testing.assert_array_equal(run.masks, np.stack([clip.masks[name][hops] for name in TINY.modalities]))
         targets = window_targets(labelled.entry.segments, clip.schedule, TINY.labels)
         np.testing.assert_array_equal(run.targets, targets[windows])
@@ -233,11 +233,19 @@ def test_a_short_clip_is_padded_and_masked() -> None:
     assert run.targets.argmax(dim=1)[0] == 2
     assert run.targets.sum(dim=1).tolist() == [1.0, 0.0, 0.0]
     assert labelled.clip.frames is not None
-    np.testing.assert_array_equal(run.frames, labelled.clip.frames[[0, 1, 1, 1, 1, 1]])
-    assert run.samples.shape == (6, 8240)
-    assert run.token_ids.shape == run.token_mask.shape == (6, 64)
+    np.testing.assert_array_equal(run.inputs["video"][0], labelled.clip.frames[[0, 1, 1, 1, 1, 1]])
+    assert run.inputs["audio"][0].shape == (6, 8240)
+    assert [tensor.shape for tensor in run.inputs["text"]] == [(6, 64), (6, 64)]
     # The padding belongs to the run: the clip's own truth is as it was.
     assert dataset.targets[0].sum() == 1.0
+
+
+def tensors_of(run: RunBatch) -> list[torch.Tensor]:
+    return [*(tensor for tensors in run.inputs.values() for tensor in tensors), *run[1:]]
+
+
+def shapes_of(run: RunBatch) -> list[tuple[int, ...]]:
+    return [tuple(tensor.shape) for tensor in tensors_of(run)]
 
 
 @pytest.mark.parametrize("absent", [("video",), ("audio", "text"), ("video", "audio", "text")])
@@ -246,11 +254,10 @@ def test_a_modality_that_a_clip_lacks_is_zero_and_masked(absent: tuple[Modality,
     whole = RunDataset([labelled], TRANSFORMS, hops_per_run=6, seed=0)[0]
     run = RunDataset([without(labelled, *absent)], TRANSFORMS, hops_per_run=6, seed=0)[0]
     assert run.masks.any(dim=1).tolist() == [name not in absent for name in TINY.modalities]
-    assert [tensor.shape for tensor in run] == [tensor.shape for tensor in whole]
-    assert bool(run.frames.any()) == ("video" not in absent)
-    assert bool(run.samples.any()) == ("audio" not in absent)
-    stacked = stack_runs([run, whole])
-    assert [tuple(tensor.shape) for tensor in stacked] == [(2, *tensor.shape) for tensor in whole]
+    assert shapes_of(run) == shapes_of(whole)
+    assert bool(run.inputs["video"][0].any()) == ("video" not in absent)
+    assert bool(run.inputs["audio"][0].any()) == ("audio" not in absent)
+    assert shapes_of(stack_runs([run, whole])) == [(2, *shape) for shape in shapes_of(whole)]
 
 
 @pytest.mark.parametrize("missing", ["video", "audio", "text"])
@@ -259,16 +266,7 @@ def test_a_model_without_a_modality_gets_none_of_it(missing: Modality) -> None:
     labelled = make_clip(5)
     transforms = Transforms(config, None if missing == "text" else TOKENIZER)
     run = RunDataset([without(labelled, missing)], transforms, hops_per_run=5, seed=0)[0]
-    empty: dict[Modality, tuple[str, tuple[int, ...]]] = {
-        "video": ("frames", (5, 0, 0, 0, 0)),
-        "audio": ("samples", (5, 0)),
-        "text": ("token_ids", (5, 0)),
-    }
-    for name, (field, shape) in empty.items():
-        if name == missing:
-            assert getattr(run, field).shape == shape
-        else:
-            assert getattr(run, field).numel() > 0
+    assert list(run.inputs) == [name for name in TINY.modalities if name != missing]
     assert run.masks.shape == (2, 5)
 
 
@@ -282,5 +280,5 @@ def test_runs_are_stacked_field_by_field() -> None:
     runs = [dataset[0], dataset[1]]
     stacked = stack_runs(runs)
     assert isinstance(stacked, RunBatch)
-    for field in RunBatch._fields:
-        torch.testing.assert_close(getattr(stacked, field)[1], getattr(runs[1], field), rtol=0, atol=0)
+    for together, alone in zip(tensors_of(stacked), tensors_of(runs[1]), strict=True):
+        torch.testing.assert_close(together[1], alone, rtol=0, atol=0)

@@ -18,7 +18,8 @@ from models.model import build_model
 from models.tokenizer import train_tokenizer
 from tests.training.clips import TINY
 from training.dataset import LabelledClip, RunBatch, RunDataset, stack_runs
-from training.learner import Learner, drop_modalities
+from training.learner import Learner
+from training.masks import drop_modalities
 from training.recipe import TrainingConfig
 
 MULTI = TINY.model_copy(update={"head": TINY.head.model_copy(update={"task": "multi_label"})})
@@ -150,8 +151,7 @@ def test_a_lone_modality_is_never_dropped() -> None:
 
 def batch_of(targets: Tensor, inside: Tensor) -> RunBatch:
     """A batch of which only the truth matters."""
-    nothing = torch.zeros(0)
-    return RunBatch(nothing, nothing, nothing, nothing, nothing, targets, inside)
+    return RunBatch({}, torch.zeros(0), targets, inside, torch.zeros(0))
 
 
 def test_windows_without_a_label_do_not_count() -> None:
