@@ -36,7 +36,8 @@ def synth(
     $ activity synth runs/data --clips 480 --seed 1
     $ activity synth runs/held-out --clips 400 --seed 2 --val-fraction 0
     """
-    from training.synth.render import MANIFEST_NAME, render_dataset  # noqa: PLC0415 - help must not wait for the work's
+    from training.synth.dataset import MANIFEST_NAME  # noqa: PLC0415 - help must not wait for the work's
+    from training.synth.render import render_dataset  # noqa: PLC0415
 
     if (out / MANIFEST_NAME).exists():
         if not force:

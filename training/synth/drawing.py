@@ -24,7 +24,7 @@ def draw_frames(script: ClipScript) -> Iterator[NDArray[np.uint8]]:
     rng = np.random.default_rng([*script.noise_seed, 1])
     width, height, scene = script.width, script.height, script.scene
     background = _draw_background(scene, width, height)
-    _paint(background, scene.still, scene.still_centre)
+    paint_sprite(background, scene.still, scene.still_centre)
     size = (height + NOISE_MARGIN, width + NOISE_MARGIN)
     noise = scene.noise_level * rng.standard_normal(size, dtype=np.float32)
     segments = iter(script.segments)
@@ -33,9 +33,9 @@ def draw_frames(script: ClipScript) -> Iterator[NDArray[np.uint8]]:
         while seconds >= segment.stop_seconds:
             segment = next(segments)
         planes = (background[0].copy(), background[1].copy(), background[2].copy())
-        _paint(planes, scene.blob, scene.blob_position(float(seconds)))
+        paint_sprite(planes, scene.blob, scene.blob_position(float(seconds)))
         elapsed = float(seconds - segment.start_seconds)
-        _paint(planes, scene.sprite, segment.motion.position(segment.activity.motion, elapsed))
+        paint_sprite(planes, scene.sprite, segment.motion.position(segment.activity.motion, elapsed))
         top, left = rng.integers(NOISE_MARGIN, size=2)
         planes[0][:] += noise[top : top + height, left : left + width]
         yield _pack(planes)
@@ -51,7 +51,7 @@ def _draw_background(scene: Scene, width: int, height: int) -> Planes:
     return luma + scene.ripple_level * ripple, _halve(cb), _halve(cr)
 
 
-def _paint(planes: Planes, sprite: Sprite, centre: Point) -> None:
+def paint_sprite(planes: Planes, sprite: Sprite, centre: Point) -> None:
     """Blend a sprite into the planes, in place; what reaches beyond the frame is cut off."""
     height, width = planes[0].shape
     radius = sprite.radius * min(width, height)

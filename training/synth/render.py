@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
-from itertools import chain, combinations, islice
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
-import numpy as np
-
-from training.manifest import DatasetRecord, LabelledSegment, ManifestEntry, Split, write_dataset_record, write_manifest
+from training.manifest import LabelledSegment, ManifestEntry
+from training.synth.channels import subsets
+from training.synth.dataset import CLIPS_NAME, Progress, RenderSettings, write_dataset
 from training.synth.dealing import Deal, deal_clip, deal_clips
+from training.synth.depth import render_depth
 from training.synth.drawing import draw_frames
 from training.synth.encode import encode_clip
-from training.synth.labels import SENSES, ceiling
+from training.synth.imu import render_imu
+from training.synth.labels import BITS, SENSES, TRACKS, Bit, Track, ceiling
 from training.synth.script import ClipScript, ContainerName, draw_script
 from training.synth.sound import render_waveform
-
-MANIFEST_NAME = "manifest.jsonl"
 
 
 @dataclass(frozen=True)
@@ -51,10 +50,7 @@ def render_script(script: ClipScript) -> RenderedClip:
     return RenderedClip(
         video=encode_clip(script, draw_frames(script), render_waveform(script)),
         words=write_words(script),
-        segments=tuple(
-            LabelledSegment(float(part.start_seconds), float(part.stop_seconds), part.activity.label)
-            for part in script.segments
-        ),
+        segments=merge_segments(script, BITS),
         extension=script.container,
     )
 
@@ -76,17 +72,20 @@ def render_dataset(
     *,
     val_fraction: float = 0.0,
     jobs: int = 1,
-    progress: Callable[[int, int], None] | None = None,
+    tracks: Sequence[Track] = (),
+    bits: Sequence[Bit] = BITS,
+    progress: Progress | None = None,
 ) -> Path:
-    """Render a dataset into ``out`` and list it in a manifest, written last, with a ``dataset.json`` beside it.
+    """Render a dataset of activities into ``out``: see :func:`training.synth.dataset.write_dataset`.
 
     Args:
-        out: a folder, made when it is not there; an earlier render's manifest is removed first, and files of the same
-            names are replaced.
+        out: the dataset's folder.
         num_clips: at least 1; a larger dataset of the same seed begins with the same clips.
         seed: not negative; another seed gives a held-out dataset.
         val_fraction: share of the clips whose split is ``val``, drawn by clip.
         jobs: processes.
+        tracks: which further views of the motion each clip has; they change nothing of the others.
+        bits: what the labels are made of; neighbours that then have one label become one segment.
         progress: called after each clip with how many are done and how many there are.
 
     Returns:
@@ -95,63 +94,49 @@ def render_dataset(
     Raises:
         ValueError: when an argument is out of range.
     """
-    if num_clips < 1 or seed < 0 or jobs < 1 or not 0 <= val_fraction <= 1:
-        raise ValueError(
-            f"needs num_clips >= 1, seed >= 0, jobs >= 1 and val_fraction in [0, 1], "
-            f"got {num_clips}, {seed}, {jobs} and {val_fraction}"
-        )
-    (out / "clips").mkdir(parents=True, exist_ok=True)
-    manifest = out / MANIFEST_NAME
-    manifest.unlink(missing_ok=True)  # an interrupted render must not look like a whole one
-    splits = _draw_splits(seed, num_clips, val_fraction)
-    tasks = [(out, seed, index, deal, splits[index]) for index, deal in enumerate(islice(deal_clips(seed), num_clips))]
-    entries: dict[int, ManifestEntry] = {}
-    for index, entry in _run(tasks, jobs):
-        entries[index] = entry
-        if progress is not None:
-            progress(len(entries), num_clips)
-    write_dataset_record(manifest, _record(num_clips, seed))
-    write_manifest(manifest, [entries[index] for index in range(num_clips)])
-    return manifest
+    settings = RenderSettings(num_clips, seed, val_fraction, jobs)
+    if not set(tracks) <= set(TRACKS) or not bits or not set(bits) <= set(BITS):
+        raise ValueError(f"tracks are of {', '.join(TRACKS)} and bits of {', '.join(BITS)}, got {tracks} and {bits}")
+    known = (*SENSES, *(track for track in TRACKS if track in tracks))
+    tasks = [
+        partial(_render_into, out, (seed, index), deal, tuple(tracks), tuple(bits))
+        for index, deal in enumerate(islice(deal_clips(seed), num_clips))
+    ]
+    ceilings = {"+".join(subset): ceiling(subset, bits) for subset in subsets(known)}
+    return write_dataset(out, tasks, settings, ceilings, progress)
 
 
-_Task = tuple[Path, int, int, Deal, Split]
+def merge_segments(script: ClipScript, bits: Sequence[Bit]) -> tuple[LabelledSegment, ...]:
+    """The truth where only some bits count: neighbours of one label are one segment."""
+    merged: list[LabelledSegment] = []
+    for part in script.segments:
+        label, start = part.activity.name_bits(bits), float(part.start_seconds)
+        if merged and merged[-1].label == label:
+            start = merged.pop().start_seconds
+        merged.append(LabelledSegment(start, float(part.stop_seconds), label))
+    return tuple(merged)
 
 
-def _run(tasks: list[_Task], jobs: int) -> Iterator[tuple[int, ManifestEntry]]:
-    """Render in this process, or in ``jobs`` fresh ones; in the order of completion."""
-    if jobs == 1:
-        yield from map(_render_into, tasks)
-        return
-    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
-    try:
-        for future in as_completed([pool.submit(_render_into, task) for task in tasks]):
-            yield future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)  # after an error or an interrupt, what has not begun never will
-
-
-def _render_into(task: _Task) -> tuple[int, ManifestEntry]:
-    out, seed, index, deal, split = task
-    rendered = render_clip(seed, index, deal)
-    clip = out / "clips" / f"{index:06d}.{rendered.extension}"
+def _render_into(
+    out: Path, seed: tuple[int, int], deal: Deal, tracks: tuple[Track, ...], bits: tuple[Bit, ...]
+) -> ManifestEntry:
+    script = draw_script(seed, deal)
+    rendered = render_script(script)
+    clip = out / CLIPS_NAME / f"{seed[1]:06d}.{rendered.extension}"
     text = clip.with_suffix(".vtt")
     clip.write_bytes(rendered.video)
     text.write_text(rendered.words, encoding="utf-8")
-    return index, ManifestEntry(clip, text, None, rendered.segments, split)
-
-
-def _record(num_clips: int, seed: int) -> DatasetRecord:
-    """What is known of the dataset as a whole, the ceiling of every subset of the modalities among it."""
-    subsets = chain.from_iterable(combinations(SENSES, size) for size in range(1, len(SENSES) + 1))
-    ceilings = {"+".join(subset): ceiling(subset) for subset in subsets}
-    return DatasetRecord(generator="activity synth", seed=seed, clips=num_clips, ceilings=ceilings)
-
-
-def _draw_splits(seed: int, num_clips: int, val_fraction: float) -> list[Split]:
-    order = np.random.default_rng([seed, 104]).permutation(num_clips)
-    held = set(order[: round(val_fraction * num_clips)].tolist())
-    return ["val" if index in held else "train" for index in range(num_clips)]
+    entry = ManifestEntry(clip, text, None, merge_segments(script, bits))
+    if "imu" in tracks:
+        imu = clip.with_suffix(".imu.csv")
+        imu.write_text(render_imu(script), encoding="utf-8")
+        entry = replace(entry, vectors={"imu": imu})
+    if "depth" in tracks:
+        video, container = render_depth(script)
+        depth = clip.with_suffix(f".depth.{container}")
+        depth.write_bytes(video)
+        entry = replace(entry, depth=depth)
+    return entry
 
 
 def _timestamp(milliseconds: int) -> str:

@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from training.synth.labels import ACTIVITIES, LABELS, SENSES, Activity, ceiling, parse_label
+from training.synth.labels import ACTIVITIES, BIT_OF, BITS, LABELS, SENSES, Activity, Bit, ceiling, parse_label
 
 
 def test_the_labels() -> None:
@@ -42,3 +42,26 @@ def test_a_ceiling_is_what_the_best_guess_reaches(known: tuple[bool, bool, bool]
     best_guess = len(seen) / len(ACTIVITIES)  # one right guess for each distinguishable group
     modalities = [name for name, is_known in zip(SENSES, known, strict=True) if is_known]
     assert ceiling(modalities) == best_guess == [0.125, 0.25, 0.5, 1.0][sum(known)]
+
+
+@pytest.mark.parametrize(
+    ("modalities", "bits", "expected"),
+    [
+        (["imu"], BITS, 0.25),
+        (["depth"], BITS, 0.25),
+        (["video", "imu", "depth"], BITS, 0.25),
+        (["imu", "audio"], BITS, 0.5),
+        (["imu", "audio", "text"], BITS, 1.0),
+        (["imu", "audio"], ("motion", "sound"), 1.0),
+        (["text"], ("motion", "sound"), 0.25),
+        (["depth"], ("motion",), 1.0),
+    ],
+)
+def test_ceilings_of_tracks_and_of_fewer_bits(modalities: list[str], bits: tuple[Bit, ...], expected: float) -> None:
+    """By the best guess over all activities that share what is known, counted out."""
+    seen: dict[tuple[int, ...], Counter[str]] = {}
+    for activity in ACTIVITIES:
+        view = tuple(getattr(activity, BIT_OF[modality]) for modality in modalities)
+        seen.setdefault(view, Counter())[activity.name_bits(bits)] += 1
+    best = sum(max(counts.values()) for counts in seen.values()) / len(ACTIVITIES)
+    assert ceiling(modalities, bits) == best == expected

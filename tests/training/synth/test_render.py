@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +15,7 @@ from training.manifest import read_ceilings, read_manifest
 from training.synth.dealing import deal_clip
 from training.synth.labels import Activity
 from training.synth.phrases import SYNONYMS
-from training.synth.render import render_clip, render_dataset, render_script, write_words
+from training.synth.render import merge_segments, render_clip, render_dataset, render_script, write_words
 from training.synth.script import ClipScript
 
 
@@ -68,6 +70,43 @@ def test_a_dataset_is_a_function_of_its_seed(tmp_path: Path) -> None:
     assert rendered.words == entries[2].text.read_text(encoding="utf-8")
     assert rendered.segments == entries[2].segments
     assert entries[2].clip.name == f"000002.{rendered.extension}"
+
+
+def test_tracks_and_labels_of_fewer_bits_change_nothing_else(tmp_path: Path) -> None:
+    plain = read_manifest(render_dataset(tmp_path / "plain", 2, 21))
+    manifest = render_dataset(tmp_path / "more", 2, 21, tracks=("depth", "imu"), bits=("sound", "motion"))
+    for before, after in zip(plain, read_manifest(manifest), strict=True):
+        assert before.clip is not None
+        assert after.clip is not None
+        assert after.clip.read_bytes() == before.clip.read_bytes()
+        assert (before.vectors, before.depth) == ({}, None)
+        assert after.vectors == {"imu": after.clip.with_suffix(".imu.csv")}
+        assert after.depth is not None
+        assert {label.count("_") for label in after.labels} == {1}
+        assert after.segments[0].start_seconds == before.segments[0].start_seconds
+        assert after.segments[-1].stop_seconds == before.segments[-1].stop_seconds
+        assert all(a.label != b.label for a, b in pairwise(after.segments))
+    ceilings = read_ceilings(manifest)
+    assert ceilings is not None
+    assert [ceilings([name]) for name in ("video", "audio", "text", "imu", "depth")] == [0.5, 0.5, 0.25, 0.5, 0.5]
+    assert (ceilings(["video", "imu", "depth"]), ceilings(["imu", "audio"])) == (0.5, 1.0)
+
+
+def test_neighbours_of_one_label_become_one_segment() -> None:
+    script = find_script(lambda _: True, Activity(0, 0, 1), Activity(0, 0, 0))
+    assert [part.label for part in merge_segments(script, ["phrase"])] == ["leave", "greet"]
+    (whole,) = merge_segments(script, ["motion", "sound"])
+    assert whole.label == "wave_rise"
+    assert (whole.start_seconds, whole.stop_seconds) == (
+        float(script.segments[0].start_seconds),
+        float(script.segments[1].stop_seconds),
+    )
+
+
+@pytest.mark.parametrize("arguments", [{"tracks": ["gps"]}, {"bits": []}, {"bits": ["smell"]}])
+def test_tracks_and_bits_that_are_not_there(tmp_path: Path, arguments: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="tracks are of imu, depth and bits of motion, sound, phrase"):
+        render_dataset(tmp_path, 1, 0, **arguments)
 
 
 def test_an_interrupted_render_leaves_no_manifest(tmp_path: Path) -> None:
