@@ -104,6 +104,7 @@ class ModelConfig(Settings):
                 raise ValueError(
                     f"rate_hz {vector.rate_hz:g} of {name} gives no row in a hop of {self.windows.stride_seconds} s"
                 )
+        self.fusion.check(self.modalities, self.width)
         if self.audio is not None and self.hop_samples % self.audio.hop_length:
             raise ValueError(
                 f"stride_seconds {self.windows.stride_seconds} is {self.hop_samples} samples, "

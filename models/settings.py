@@ -56,15 +56,18 @@ class Settings(BaseModel):
 
 
 def describe_faults(model: type[BaseModel], error: ValidationError) -> str:
-    """Say each fault of a pydantic error in one sentence; unknown keys come with the known ones."""
+    """Say each fault of a pydantic error in one sentence; unknown keys and kinds come with the known ones."""
     sentences = []
     for fault in error.errors(include_url=False, include_context=False):
-        location = ".".join(str(part) for part in fault["loc"])
+        location, candidates = _locate(model, fault["loc"])
         if fault["type"] == "extra_forbidden":
-            known = ", ".join(sorted(_known_keys(model, fault["loc"][:-1])))
-            sentences.append(f"unknown key '{location}' (known keys: {known})")
+            _, owners = _locate(model, fault["loc"][:-1])
+            sentences.append(f"unknown key '{location}' (known keys: {', '.join(sorted(owners[0].model_fields))})")
         elif fault["type"] == "missing":
             sentences.append(f"missing key '{location}'")
+        elif fault["type"] == "union_tag_invalid":
+            kinds = ", ".join(filter(None, map(_kind_of, candidates)))
+            sentences.append(f"'{location}.kind' is {fault['input'].get('kind')!r} (known kinds: {kinds})")
         else:
             value = repr(fault["input"])
             shown = value if len(value) <= 60 else value[:57] + "..."
@@ -73,15 +76,31 @@ def describe_faults(model: type[BaseModel], error: ValidationError) -> str:
     return "; ".join(sentences)
 
 
-def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """The field names of the settings that stand at ``location`` below ``model``."""
+def _locate(model: type[BaseModel], location: tuple[int | str, ...]) -> tuple[str, list[type[BaseModel]]]:
+    """Follow pydantic's ``location`` below ``model``.
+
+    Returns:
+        The keys as the user wrote them, dotted (a union's tag is in ``location`` but in nobody's file), and the
+        settings that may stand there: several where a ``kind`` chooses.
+    """
+    keys: list[str] = []
+    candidates = [model]
     for part in location:
-        field = model.model_fields.get(str(part))
-        nested = [] if field is None else _nested_models(field.annotation)
-        if not nested:
-            continue  # an index into a list, or the tag of a union
-        model = nested[0]
-    return list(model.model_fields)
+        tagged = [candidate for candidate in candidates if _kind_of(candidate) == part]
+        if len(candidates) > 1 and tagged:
+            candidates = tagged
+            continue
+        keys.append(str(part))
+        field = candidates[0].model_fields.get(str(part))
+        if field is not None:  # else an index into a list, or a key of a mapping
+            candidates = _nested_models(field.annotation) or candidates
+    return ".".join(keys), candidates
+
+
+def _kind_of(model: type[BaseModel]) -> str | None:
+    """The literal that tells a member of a union from the others."""
+    field = model.model_fields.get("kind")
+    return None if field is None else str(field.default)
 
 
 def _nested_models(annotation: Any) -> list[type[BaseModel]]:

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from models.fusion.base import Fusion
+from models.fusion.bottleneck import BottleneckFusion
 from models.fusion.cross_attention import CrossModalFusion
-from models.fusion_config import CrossAttentionConfig, FusionConfig
+from models.fusion.early import EarlyFusion
+from models.fusion.gated_cross_attention import GatedCrossAttentionFusion
+from models.fusion.hierarchical import HierarchicalFusion
+from models.fusion.late import LateFusion
+from models.fusion.mixture_of_transformers import MixtureOfTransformersFusion
+from models.fusion.perceiver import PerceiverFusion
+from models.fusion_config import FusionConfig
 
-FUSIONS = {CrossAttentionConfig: CrossModalFusion}
+FUSIONS: Mapping[str, Callable[..., Fusion]] = {
+    "early": EarlyFusion,
+    "late": LateFusion,
+    "cross_attention": CrossModalFusion,
+    "hierarchical": HierarchicalFusion,
+    "mixture_of_transformers": MixtureOfTransformersFusion,
+    "bottleneck": BottleneckFusion,
+    "perceiver": PerceiverFusion,
+    "gated_cross_attention": GatedCrossAttentionFusion,
+}
 
 
 def build_fusion(config: FusionConfig, modalities: Sequence[str], *, width: int, dropout: float) -> Fusion:
@@ -19,5 +35,9 @@ def build_fusion(config: FusionConfig, modalities: Sequence[str], *, width: int,
         modalities: the names, in the order of the model.
         width: D.
         dropout: probability in the feed-forwards.
+
+    Raises:
+        ValueError: when the settings do not fit the modalities or the width.
     """
-    return FUSIONS[type(config)](modalities, config, width=width, dropout=dropout)
+    config.check(modalities, width)
+    return FUSIONS[config.kind](modalities, config, width=width, dropout=dropout)
