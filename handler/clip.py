@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -60,6 +61,35 @@ class Words:
 
 
 @dataclass(frozen=True)
+class VectorSequence:
+    """Vectors with their times."""
+
+    seconds: NDArray[np.float64]
+    """``(T,)`` float64 on the clip's timeline, finite, never falling; T is at least 1."""
+    values: NDArray[np.float64]
+    """``(T, C)`` float64, finite."""
+    period_seconds: float
+    """How long the last vector holds: the mean time from one to the next."""
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 2 or self.seconds.shape != self.values.shape[:1] or not len(self.seconds):
+            raise ValueError(f"a sequence has (T,) seconds and (T, C) values, got {self.values.shape}")
+
+    @property
+    def span(self) -> Span:
+        """The interval that the vectors cover."""
+        return Span(float(self.seconds[0]), float(self.seconds[-1]) + self.period_seconds)
+
+    def __repr__(self) -> str:
+        times, channels = self.values.shape
+        return f"VectorSequence({times} times, {channels} channels, start {self.seconds[0]:.3f} s)"
+
+
+Row = Mapping[str, float | str | None]
+"""One row of a table: for each column of the model a number or a category as it was sent, None where it is missing."""
+
+
+@dataclass(frozen=True)
 class ModalityStatus:
     """Whether a modality was used and, if not, why."""
 
@@ -71,7 +101,7 @@ class ModalityStatus:
 
 @dataclass(frozen=True)
 class Clip:
-    """One decoded clip; every array's first axis is the schedule's hops (N)."""
+    """One decoded clip; the first axis of what has times is the schedule's hops (N)."""
 
     schedule: Schedule
     modalities: dict[Modality, ModalityStatus]
@@ -81,6 +111,14 @@ class Clip:
     """``(N, P)`` float32: each hop's samples with the context that its spectrogram needs; None without audio."""
     texts: tuple[str, ...] | None = None
     """N texts, the words of the cues that overlap each hop; None without text."""
+    image: NDArray[np.uint8] | None = None
+    """``(3, H, W)`` uint8 RGB, which stands on every hop; None without an image."""
+    row: Row | None = None
+    """The table's row, which stands on every hop; None without a table."""
+    depth: NDArray[np.uint8] | None = None
+    """``(N, T, 1, H, W)`` uint8; None without depth."""
+    vectors: dict[Modality, NDArray[np.float32]] = field(default_factory=dict)
+    """For each used sequence of vectors ``(N, R, C)`` float32, resampled to R rows a hop."""
     masks: dict[Modality, NDArray[np.bool_]] = field(default_factory=dict)
     """For each used modality ``(N,)`` bool, True where the hop has it."""
 

@@ -6,9 +6,10 @@ Two steps: :meth:`Transforms.gather` gives what the hops of a clip hold, raw and
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeVar
 
 import torch
 import torchaudio
@@ -16,10 +17,12 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torchvision.transforms.v2 import functional as vision
 
-from handler.clip import Clip
+from handler.clip import Clip, Row
 from models.config import Modality, ModelConfig
-from models.encoder_config import AudioConfig
+from models.encoder_config import AudioConfig, ImageConfig, VideoConfig
 from models.tokenizer import tokenize
+
+Config = TypeVar("Config")
 
 LOG_FLOOR = 1e-6  # of the mel power: about -60 dB below a full-scale tone, under which a recording holds only hiss
 
@@ -56,11 +59,19 @@ class Transforms:
         return self
 
     def gather(self, modality: Modality, clip: Clip) -> HopInputs:
-        """What the hops of ``clip`` hold of ``modality``.
+        """What the hops of ``clip`` hold of ``modality``, raw.
 
-        By modality: video ``(U, T, 3, H, W)`` uint8; audio ``(U, P)`` float32; text ``token_ids`` ``(U, S)`` int64 and
-        ``token_mask`` ``(U, S)`` bool. Of video and audio each hop has its own content, U = N; of text the different
-        texts count. Of a modality that the clip does not have there is one empty content, which all hops share.
+        ::
+
+            video     (U, T, 3, H, W) uint8                            U = N, each hop has its own
+            depth     (U, T, 1, H, W) uint8                            U = N
+            audio     (U, P) float32                                   U = N
+            vectors   (U, R, C) float32                                U = N
+            text      (U, S) int64 ids and (U, S) bool, True = a token U different texts
+            image     (U, 3, H, W) uint8                               U = 1
+            tabular   (U, Cn) float32, NaN = missing, and (U, Cc) int64, 0 = unknown or missing; U = 1
+
+        Of a modality that the clip does not have there is one empty content, which all hops share.
 
         Raises:
             ValueError: the model does not have the modality, or the clip has a mask for it and no content.
@@ -68,47 +79,67 @@ class Transforms:
         num_hops = clip.schedule.num_hops
         if modality not in clip.masks:
             return HopInputs(self._empty(modality), torch.zeros(num_hops, dtype=torch.int64))
-        if modality == "video" and clip.frames is not None:
-            return HopInputs((torch.from_numpy(clip.frames),), torch.arange(num_hops))
-        if modality == "audio" and clip.samples is not None:
-            return HopInputs((torch.from_numpy(clip.samples),), torch.arange(num_hops))
         if modality == "text" and clip.texts is not None:
             rows = {text: row for row, text in enumerate(dict.fromkeys(clip.texts))}
             return HopInputs(self.text(list(rows)), torch.tensor([rows[text] for text in clip.texts]))
-        raise ValueError(f"the clip has a mask for {modality} but no content")
+        if modality == "image" and clip.image is not None:
+            return HopInputs((torch.from_numpy(clip.image)[None],), torch.zeros(num_hops, dtype=torch.int64))
+        if modality == "tabular" and clip.row is not None:
+            return HopInputs(self.row(clip.row), torch.zeros(num_hops, dtype=torch.int64))
+        timed = {"video": clip.frames, "audio": clip.samples, "depth": clip.depth}
+        hops = timed[modality] if modality in timed else clip.vectors.get(modality)
+        if hops is None:
+            raise ValueError(f"the clip has a mask for {modality} but no content")
+        return HopInputs((torch.from_numpy(hops),), torch.arange(num_hops))
 
     def prepare(self, modality: Modality, *tensors: Tensor) -> tuple[Tensor, ...]:
         """A batch of raw contents, as :meth:`gather` gives them, to the encoder's inputs.
 
         Runs on the tensors' device, in float32: call it outside autocast.
         """
-        if modality == "video":
-            return (self.video(*tensors),)
-        if modality == "audio":
-            return (self.audio(*tensors),)
-        return tensors
+        if modality == "text":
+            return tensors
+        if modality == "tabular":
+            return self.tabular(*tensors)
+        steps = {"video": self.video, "audio": self.audio, "image": self.image, "depth": self.depth}
+        if modality in steps:
+            return (steps[modality](*tensors),)
+        return (self.vector(modality, *tensors),)
 
     def _empty(self, modality: Modality) -> tuple[Tensor, ...]:
-        """One content of a modality that is not there."""
+        """One content of a modality that is not there: zeros, words without any, a row without a value."""
         config = self.config
-        if modality == "video" and config.video is not None:
-            video = config.video
-            return (torch.zeros((1, video.frames_per_hop, 3, video.size, video.size), dtype=torch.uint8),)
-        if modality == "audio" and config.audio is not None:
-            return (torch.zeros(1, config.hop_samples + config.audio.n_fft - config.audio.hop_length),)
         if modality == "text" and config.text is not None:
             return self.text([""])
+        if modality == "tabular" and config.tabular is not None:
+            return self.row({})
+        if modality == "audio" and config.audio is not None:
+            return (torch.zeros(1, config.hop_samples + config.audio.n_fft - config.audio.hop_length),)
+        if modality in config.vectors:
+            vector = config.vectors[modality]
+            return (torch.zeros(1, vector.rows_per_hop(config.windows.stride_seconds), vector.channels),)
+        shapes: dict[Modality, tuple[int, ...]] = {}
+        if config.video is not None:
+            shapes["video"] = (1, config.video.frames_per_hop, 3, config.video.size, config.video.size)
+        if config.depth is not None:
+            shapes["depth"] = (1, config.depth.frames_per_hop, 1, config.depth.size, config.depth.size)
+        if config.image is not None:
+            shapes["image"] = (1, 3, config.image.size, config.image.size)
+        if modality in shapes:
+            return (torch.zeros(shapes[modality], dtype=torch.uint8),)
         raise ValueError(f"this model has no {modality}")
 
     def video(self, frames: Tensor) -> Tensor:
         """Frames ``(N, T, 3, H, W)`` uint8 to normalised RGB ``(N, 3, T, H, W)`` float32."""
-        config = self.config.video
-        if config is None:
-            raise ValueError("this model has no video")
-        scaled = vision.to_dtype(frames, torch.float32, scale=True)
-        normalised = vision.normalize(scaled, list(config.mean), list(config.std))
-        channels_first: Tensor = normalised.transpose(1, 2)
-        return channels_first
+        return _normalised(frames, self._configured("video", self.config.video)).transpose(1, 2)
+
+    def depth(self, frames: Tensor) -> Tensor:
+        """Frames ``(N, T, 1, H, W)`` uint8 to normalised depth ``(N, 1, T, H, W)`` float32."""
+        return _normalised(frames, self._configured("depth", self.config.depth)).transpose(1, 2)
+
+    def image(self, images: Tensor) -> Tensor:
+        """Pictures ``(N, 3, H, W)`` uint8 to normalised RGB float32 of the same shape."""
+        return _normalised(images, self._configured("image", self.config.image))
 
     def audio(self, samples: Tensor) -> Tensor:
         """Hops of samples ``(N, P)`` float32 to normalised log-mel ``(N, F, M)`` float32."""
@@ -122,6 +153,43 @@ class Transforms:
         if self.tokenizer is None or self.config.text is None:
             raise ValueError("this model has no text")
         return tokenize(self.tokenizer, texts, self.config.text.max_tokens)
+
+    def row(self, row: Row) -> tuple[Tensor, Tensor]:
+        """One row's numbers ``(1, Cn)`` float32, NaN = missing, and categories ``(1, Cc)`` int64, 0 = unknown."""
+        config = self._configured("tabular", self.config.tabular)
+        numbers = [row.get(name) for name in config.numeric]
+        places = [
+            values.index(row[name]) + 1 if row.get(name) in values else 0 for name, values in config.categorical.items()
+        ]
+        return (
+            torch.tensor([[math.nan if number is None else float(number) for number in numbers]]),
+            torch.tensor([places], dtype=torch.int64),
+        )
+
+    def tabular(self, numbers: Tensor, categories: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Normalised numbers ``(N, Cn)`` float32, 0 where missing; which are there ``(N, Cn)`` bool; categories."""
+        columns = self._configured("tabular", self.config.tabular).numeric.values()
+        mean, std = ([getattr(column, name) for column in columns] for name in ("mean", "std"))
+        present = numbers.isfinite()
+        normalised = (numbers - numbers.new_tensor(mean)) / numbers.new_tensor(std)
+        return normalised.masked_fill(~present, 0.0), present, categories
+
+    def vector(self, modality: Modality, rows: Tensor) -> Tensor:
+        """Rows ``(N, R, C)`` float32 to normalised ones; as they are where no statistics have been learned."""
+        config = self._configured(modality, self.config.vectors.get(modality))
+        centred = rows if config.mean is None else rows - rows.new_tensor(config.mean)
+        return centred if config.std is None else centred / rows.new_tensor(config.std)
+
+    def _configured(self, modality: Modality, config: Config | None) -> Config:
+        if config is None:
+            raise ValueError(f"this model has no {modality}")
+        return config
+
+
+def _normalised(pictures: Tensor, config: VideoConfig | ImageConfig) -> Tensor:
+    """uint8 ``(..., C, H, W)`` to float32 in units of the configured standard deviation."""
+    scaled = vision.to_dtype(pictures, torch.float32, scale=True)
+    return vision.normalize(scaled, list(config.mean), list(config.std))
 
 
 def _mel_spectrogram(config: AudioConfig) -> torchaudio.transforms.MelSpectrogram:

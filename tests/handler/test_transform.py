@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
-from handler.clip import Waveform
+from handler.clip import Clip, Waveform
 from handler.decode import cut_samples
 from handler.transform import LOG_FLOOR, Transforms
 from handler.windows import Span, build_schedule
 from models.config import ModelConfig
-from models.encoder_config import AudioConfig
+from models.encoder_config import AudioConfig, DepthConfig, ImageConfig, NumericColumn, TabularConfig, VectorConfig
+from models.model import build_model
 from tests.models.tiny import TINY, tiny_tokenizer
 
 AUDIO = AudioConfig(n_mels=32)
@@ -121,3 +124,129 @@ def test_what_the_model_has_not_cannot_be_transformed() -> None:
         text_only.audio(torch.zeros(1, 8240))
     with pytest.raises(ValueError, match="needs its tokenizer"):
         Transforms(TINY, None)
+
+
+SENSORS = ModelConfig(
+    labels=("a", "b"),
+    video=None,
+    audio=None,
+    text=None,
+    image=ImageConfig(size=8),
+    tabular=TabularConfig(
+        numeric={"guests": NumericColumn(mean=100.0, std=50.0), "hour": NumericColumn()},
+        categorical={"place": ("hall", "field")},
+    ),
+    depth=DepthConfig(size=16, patch_size=8, tubelet_frames=1, frames_per_hop=2),
+    vectors={"imu": VectorConfig(channels=2, rate_hz=8, mean=(1.0, 2.0), std=(2.0, 4.0))},
+)
+
+
+def sensor_clip(names: tuple[str, ...] = SENSORS.modalities) -> Clip:
+    rng = np.random.default_rng(0)
+    return Clip(
+        schedule=build_schedule(Span(0.0, 1.5), SENSORS.windows),
+        modalities={},
+        image=rng.integers(0, 256, (3, 8, 8), dtype=np.uint8),
+        row={"guests": 150.0, "hour": None, "place": "field"},
+        depth=rng.integers(0, 256, (3, 2, 1, 16, 16), dtype=np.uint8),
+        vectors={"imu": rng.normal(size=(3, 4, 2)).astype(np.float32)},
+        masks={name: np.ones(3, dtype=np.bool_) for name in names},
+    )
+
+
+def test_what_stands_on_every_hop_is_gathered_once() -> None:
+    transforms, clip = Transforms(SENSORS, None), sensor_clip()
+    for name in ("image", "tabular"):
+        contents = transforms.gather(name, clip)
+        assert [tensor.shape[0] for tensor in contents.tensors] == [1] * len(contents.tensors)
+        assert contents.places.tolist() == [0, 0, 0]
+    numbers, categories = transforms.gather("tabular", clip).tensors
+    assert numbers.dtype == torch.float32
+    assert numbers[0, 0].item() == 150.0
+    assert numbers[0, 1].isnan()
+    assert categories.tolist() == [[2]]
+
+
+def test_what_has_times_is_gathered_hop_by_hop() -> None:
+    transforms, clip = Transforms(SENSORS, None), sensor_clip()
+    assert clip.depth is not None
+    for name, content in (("depth", clip.depth), ("imu", clip.vectors["imu"])):
+        contents = transforms.gather(name, clip)
+        assert contents.tensors[0].numpy().tobytes() == content.tobytes()
+        assert contents.places.tolist() == [0, 1, 2]
+
+
+def test_each_different_text_is_gathered_once() -> None:
+    transforms = Transforms(TINY, tiny_tokenizer())
+    schedule = build_schedule(Span(0.0, 2.0), TINY.windows)
+    texts = ("stir", "chop", "stir", "")
+    clip = Clip(schedule=schedule, modalities={}, texts=texts, masks={"text": np.ones(4, dtype=np.bool_)})
+    contents = transforms.gather("text", clip)
+    assert contents.places.tolist() == [0, 1, 0, 2]
+    for found, expected in zip(contents.tensors, transforms.text(["stir", "chop", ""]), strict=True):
+        assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("config", [TINY, SENSORS])
+def test_an_absent_modality_is_one_content_of_the_same_kind_that_all_hops_share(config: ModelConfig) -> None:
+    transforms = Transforms(config, None if config.text is None else tiny_tokenizer())
+    clip = Clip(schedule=build_schedule(Span(0.0, 1.5), config.windows), modalities={})
+    model = build_model(config)
+    for name in config.modalities:
+        contents = transforms.gather(name, clip)
+        assert contents.places.tolist() == [0, 0, 0]
+        tokens = model.encode(name, *transforms.prepare(name, *contents.tensors))
+        assert tokens.shape[0] == 1
+        assert tokens.isfinite().all()
+        if config is SENSORS:
+            sent = transforms.gather(name, sensor_clip()).tensors
+            assert [(tensor.dtype, tensor.shape[1:]) for tensor in contents.tensors] == [
+                (tensor.dtype, tensor.shape[1:]) for tensor in sent
+            ]
+
+
+def test_a_row_is_normalised_and_what_is_missing_is_said() -> None:
+    transforms = Transforms(SENSORS, None)
+    numbers, present, categories = transforms.prepare("tabular", *transforms.gather("tabular", sensor_clip()).tensors)
+    assert numbers.tolist() == [[1.0, 0.0]]
+    assert present.tolist() == [[True, False]]
+    assert categories.tolist() == [[2]]
+
+
+@pytest.mark.parametrize(("place", "index"), [("hall", 1), ("field", 2), ("elsewhere", 0), (None, 0)])
+def test_an_unknown_category_is_index_0(place: str | None, index: int) -> None:
+    assert Transforms(SENSORS, None).row({"place": place})[1].tolist() == [[index]]
+    assert Transforms(SENSORS, None).row({})[1].tolist() == [[0]]
+
+
+def test_vectors_are_normalised_by_channel_once_the_statistics_are_known() -> None:
+    rows = torch.tensor([[[3.0, 10.0]]])
+    assert Transforms(SENSORS, None).vector("imu", rows).tolist() == [[[1.0, 2.0]]]
+    imu = SENSORS.vectors["imu"].model_copy(update={"mean": None, "std": None})
+    unlearned = SENSORS.model_copy(update={"vectors": {"imu": imu}})
+    assert Transforms(unlearned, None).vector("imu", rows) is rows
+
+
+def test_depth_and_image_are_normalised_as_video_is() -> None:
+    transforms, clip = Transforms(SENSORS, None), sensor_clip()
+    (depth,) = transforms.prepare("depth", *transforms.gather("depth", clip).tensors)
+    (image,) = transforms.prepare("image", *transforms.gather("image", clip).tensors)
+    assert clip.depth is not None
+    assert clip.image is not None
+    np.testing.assert_allclose(depth.numpy(), (clip.depth / 255 - 0.5).swapaxes(1, 2) / 0.25, atol=1e-6)
+    np.testing.assert_allclose(image.numpy(), (clip.image[None] / 255 - 0.5) / 0.25, atol=1e-6)
+
+
+def test_a_mask_without_content_is_a_defect() -> None:
+    clip = replace(sensor_clip(), image=None, row=None, depth=None, vectors={})
+    for name in SENSORS.modalities:
+        with pytest.raises(ValueError, match=f"a mask for {name} but no content"):
+            Transforms(SENSORS, None).gather(name, clip)
+
+
+@pytest.mark.parametrize("name", ["video", "audio", "text", "imu"])
+def test_what_the_model_has_not_cannot_be_gathered(name: str) -> None:
+    config = SENSORS.model_copy(update={"vectors": {}})
+    clip = Clip(schedule=build_schedule(Span(0.0, 1.5), config.windows), modalities={})
+    with pytest.raises(ValueError, match=f"this model has no {name}"):
+        Transforms(config, None).gather(name, clip)
