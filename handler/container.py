@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ctypes
 import io
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -173,7 +174,7 @@ def open_container(data: bytes | bytearray | memoryview, limits: Limits) -> Cont
         raise LimitExceeded(
             f"the media part has {len(data)} bytes, the limit is {limits.max_bytes}", remedy="Send a smaller file."
         )
-    opened = _open(data, limits)
+    opened = open_untrusted(data, CONTAINERS, decoder_options(limits))
     try:
         return _index(opened, limits)
     except BaseException:
@@ -181,14 +182,28 @@ def open_container(data: bytes | bytearray | memoryview, limits: Limits) -> Cont
         raise
 
 
-def _open(data: bytes | bytearray | memoryview, limits: Limits) -> InputContainer:
+def open_untrusted(
+    data: bytes | bytearray | memoryview, formats: Sequence[str], options: dict[str, str]
+) -> InputContainer:
+    """Open bytes with FFmpeg so that it reads nothing but them.
+
+    Args:
+        data: the whole file.
+        formats: FFmpeg's demuxers that it may be opened with.
+        options: of the decoders, since probing decodes some frames.
+
+    Raises:
+        UnsupportedMedia: a container that is not in ``formats``.
+        LimitExceeded: one allocation too large.
+        UndecodableMedia: no media file.
+    """
     try:
         return av.open(
             io.BytesIO(data),
             mode="r",
             metadata_errors="replace",
-            options=decoder_options(limits),  # probing decodes some frames
-            container_options={"protocol_whitelist": "none", "format_whitelist": ",".join(CONTAINERS)},
+            options=options,
+            container_options={"protocol_whitelist": "none", "format_whitelist": ",".join(formats)},
         )
     except MemoryError as exc:
         raise LimitExceeded(
@@ -196,7 +211,7 @@ def _open(data: bytes | bytearray | memoryview, limits: Limits) -> InputContaine
         ) from exc
     except av.error.ArgumentError as exc:
         raise UnsupportedMedia(
-            f"the container is not one of those allowed: {', '.join(CONTAINERS)}", remedy=REMEDY
+            f"the container is not one of those allowed: {', '.join(formats)}", remedy=REMEDY
         ) from exc
     except Exception as exc:
         raise UndecodableMedia(f"the {len(data)} bytes do not open as a media file", remedy=REMEDY) from exc

@@ -28,6 +28,16 @@ class Limits(Settings):
     """Characters of the text part, markup included."""
     max_cues: PositiveInt = 5_000
     """Cues of the text part."""
+    max_image_pixels: PositiveInt = 16_000_000
+    """Pixels of a picture that is sent as such: a photograph of 4608 x 3456 passes."""
+    max_table_bytes: PositiveInt = 8 * 1024 * 1024
+    """Bytes of a table or of a sequence of vectors."""
+    max_table_columns: PositiveInt = 2_048
+    """Columns of a table or of a sequence of vectors."""
+    max_table_rows: PositiveInt = 200_000
+    """Rows of a sequence of vectors; a table has one."""
+    max_table_cells: PositiveInt = 2_000_000
+    """Rows times columns."""
     max_options_bytes: PositiveInt = 16_384
     """Bytes of the options part."""
 

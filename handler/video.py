@@ -78,10 +78,7 @@ class _Frames:
             self.missing.discard(ticks)
 
     def _convert(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
-        size = self._size
-        scaled = self._reformatter.reformat(frame, size, size, "gbrp", interpolation=Interpolation.AREA, threads=1)
-        planes = [np.frombuffer(memoryview(plane), np.uint8).reshape(size, -1)[:, :size] for plane in scaled.planes]
-        return _orient(np.stack([planes[2], planes[0], planes[1]]), frame)
+        return _orient(to_square(frame, self._size, self._reformatter), frame)
 
 
 def decode_frames(
@@ -117,6 +114,13 @@ def decode_frames(
     except Exception as exc:
         raise UndecodableMedia(f"the picture of codec {stream.codec} does not decode", remedy=REMEDY) from exc
     return frames.reshape(*times.shape, 3, size, size)
+
+
+def to_square(frame: av.VideoFrame, size: int, reformatter: VideoReformatter) -> NDArray[np.uint8]:
+    """Squash a frame into a square by area averaging: ``(3, size, size)`` uint8 RGB."""
+    scaled = reformatter.reformat(frame, size, size, "gbrp", interpolation=Interpolation.AREA, threads=1)
+    planes = [np.frombuffer(memoryview(plane), np.uint8).reshape(size, -1)[:, :size] for plane in scaled.planes]
+    return np.stack([planes[2], planes[0], planes[1]])
 
 
 def check_pixels(width: int, height: int, limits: Limits) -> None:

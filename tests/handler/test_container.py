@@ -7,6 +7,7 @@ import re
 import resource
 import struct
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 from av.container import InputContainer
 
 from handler.audio import decode_waveform
-from handler.container import MAX_ALLOCATION_BYTES, _open, open_container
+from handler.container import MAX_ALLOCATION_BYTES, open_container, open_untrusted
 from handler.errors import ActivityError, LimitExceeded, UndecodableMedia, UnsupportedMedia
 from handler.limits import Limits
 from handler.video import decode_frames
@@ -223,11 +224,11 @@ def test_a_gif_of_many_huge_frames_opens_without_decoding_them() -> None:
 def test_files_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     opened = []
 
-    def remember(data: bytes, limits: Limits) -> InputContainer:
-        opened.append(_open(data, limits))
+    def remember(data: bytes, formats: Sequence[str], options: dict[str, str]) -> InputContainer:
+        opened.append(open_untrusted(data, formats, options))
         return opened[-1]
 
-    monkeypatch.setattr("handler.container._open", remember)
+    monkeypatch.setattr("handler.container.open_untrusted", remember)
     with pytest.raises(ZeroDivisionError), open_container(render("mp4", H264), LIMITS):
         raise ZeroDivisionError
     with pytest.raises(LimitExceeded):
