@@ -91,7 +91,7 @@ def show_cost(cost: ModelCost, config: ModelConfig, console: Console) -> None:
     console.print(table)
     console.print(f"parameters without the biases of linear layers: {cost.num_parameters - cost.num_biases:,}")
     counted, formula = cost.transformer_flops, cost.formula_flops
-    console.print(f"attention and feed-forward: {counted:,} FLOPs counted, {formula:,} by the formulas")
+    console.print(f"attention and feed-forward: {counted:,} FLOPs counted, {formula:,} by formula")
     console.print(f"a stream keeps {_bytes(cost.stream_bytes)} of tokens from hop to hop")
 
 

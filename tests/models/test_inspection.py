@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,8 +12,12 @@ from transformers import CLIPConfig, CLIPModel, WhisperConfig, WhisperModel
 
 from models.config import Modality
 from models.inspection import ModelCost, attention_flops, count_biases, feed_forward_flops, measure_cost
+from models.model import build_model
 from models.transformer import Attention, Transformer
 from tests.models.tiny import TINY, tiny_model
+from training.recipe import Recipe
+
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def hop_inputs() -> dict[Modality, tuple[Tensor, ...]]:
@@ -135,3 +141,17 @@ def test_the_library_builds_what_the_formulas_count() -> None:
 
 def _count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+def test_the_textbook_transformer_has_the_published_number_of_parameters() -> None:
+    config = Recipe.read_yaml(ROOT / "config/recipes/textbook.yaml").model
+    with torch.device("meta"):
+        model = build_model(config)
+    width, layers, labels = 1024, 12, 400
+    projections = (768 + 512 + 768) * width
+    weights = projections + layers * 12 * width**2 + width**2 + width * labels
+    norms = (3 + 2 * layers + 1) * 2 * width
+    modality_tokens = 3 * width
+    biases = 3 * width + layers * 9 * width + width + labels
+    assert _count(model) - count_biases(model) == weights + norms + modality_tokens == 154_610_688
+    assert _count(model) == 154_610_688 + biases == 154_725_776
