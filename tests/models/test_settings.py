@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Literal
 
 import pytest
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from models.settings import Settings, SettingsError
 
@@ -44,6 +45,39 @@ def test_what_validates_is_read() -> None:
 )
 def test_a_fault_names_the_key_and_what_is_allowed(values: object, message: str) -> None:
     assert fault(values).startswith(f"kitchen.yaml: {message}")
+
+
+class Gas(Settings):
+    kind: Literal["gas"] = "gas"
+    flames: int = 4
+    oven: Oven = Oven()
+
+
+class Induction(Settings):
+    kind: Literal["induction"] = "induction"
+    watts: int = 2000
+
+
+class Restaurant(Settings):
+    hob: Annotated[Gas | Induction, Field(discriminator="kind")] = Gas()
+    spares: tuple[Annotated[Gas | Induction, Field(discriminator="kind")], ...] = ()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"hob": {"kind": "gas", "watts": 1}}, "unknown key 'hob.watts' (known keys: flames, kind, oven)"),
+        ({"hob": {"kind": "induction", "flames": 1}}, "unknown key 'hob.flames' (known keys: kind, watts)"),
+        ({"hob": {"kind": "gas", "oven": {"x": 1}}}, "unknown key 'hob.oven.x' (known keys: heat, minutes)"),
+        ({"spares": [{"kind": "gas"}, {"kind": "induction", "w": 1}]}, "unknown key 'spares.1.w' (known keys: kind,"),
+        ({"hob": {"kind": "wood"}}, "'hob.kind' is 'wood' (known kinds: gas, induction)"),
+        ({"hob": {"kind": "gas", "flames": "x"}}, "'hob.flames' is 'x': input should be a valid integer"),
+    ],
+)
+def test_a_fault_below_a_choice_is_told_of_the_chosen_kind(values: dict[str, object], message: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Restaurant.read(values, source="restaurant.yaml")
+    assert str(caught.value).startswith(f"restaurant.yaml: {message}")
 
 
 def test_every_fault_is_told() -> None:

@@ -7,7 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.transformer import Attention, TransformerBlock, masked_mean, sinusoidal_positions
+from models.transformer import (
+    Attention,
+    TransformerBlock,
+    grid_positions,
+    masked_mean,
+    sinusoidal_at,
+    sinusoidal_positions,
+)
 
 
 @torch.no_grad()
@@ -83,6 +90,20 @@ def test_sinusoidal_positions_have_the_papers_values() -> None:
     expected = [[math.sin(p), math.cos(p), math.sin(p / 100), math.cos(p / 100)] for p in range(3)]
     torch.testing.assert_close(positions, torch.tensor(expected))
     assert sinusoidal_positions(5000, 6).shape == (5000, 6)
+
+
+def test_sinusoidal_positions_exist_between_whole_numbers() -> None:
+    position = sinusoidal_at(torch.tensor([0.5]), 4)
+    expected = [[math.sin(0.5), math.cos(0.5), math.sin(0.005), math.cos(0.005)]]
+    torch.testing.assert_close(position, torch.tensor(expected))
+
+
+def test_grid_positions_say_row_and_column_and_no_place_twice() -> None:
+    positions = grid_positions(20, 30, 10)
+    assert positions.shape == (600, 10)
+    torch.testing.assert_close(positions[7 * 30 + 4, :5], sinusoidal_positions(8, 5)[7])
+    torch.testing.assert_close(positions[7 * 30 + 4, 5:], sinusoidal_positions(5, 5)[4])
+    assert torch.cdist(positions, positions).fill_diagonal_(1.0).min() > 1e-2
 
 
 def test_masked_mean_counts_only_what_is_there() -> None:

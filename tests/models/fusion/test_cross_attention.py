@@ -7,8 +7,19 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from models.config import Modality
-from models.fusion.cross_attention import CrossModalFusion
+from models.fusion.base import Fusion
+from models.fusion.cross_attention import CrossModalFusion, CrossModalLayer
 from models.fusion_config import CrossAttentionConfig
+from tests.models.fusion.cases import CASES, num_parameters
+from tests.models.fusion.reference import (
+    Parts,
+    assert_equals_reference,
+    attention,
+    feed_forward,
+    norm,
+    side_by_side,
+    transformer,
+)
 
 MODALITIES: tuple[Modality, ...] = ("video", "audio", "text")
 HOPS = 4
@@ -25,6 +36,35 @@ def windows(batch: int, seed: int = 1) -> tuple[dict[Modality, Tensor], dict[Mod
     tokens = {name: torch.randn(batch, HOPS, TOKENS_PER_HOP[name], 8, generator=generator) for name in MODALITIES}
     masks = {name: torch.ones(batch, HOPS, dtype=torch.bool) for name in MODALITIES}
     return tokens, masks
+
+
+@torch.no_grad()
+def slow_cross_attention(fusion: Fusion, parts: Parts) -> tuple[Tensor, Parts]:
+    assert isinstance(fusion, CrossModalFusion)
+    parts = {name: transformer(fusion.temporal[name], part) for name, part in parts.items()}
+    for layer in fusion.layers:
+        assert isinstance(layer, CrossModalLayer)
+        normed = {name: norm(layer.norms[name], part) for name, part in parts.items()}
+        for target in MODALITIES:
+            updated = parts[target]
+            for source in MODALITIES:
+                if source != target:
+                    direction = layer.directions[f"{target}_from_{source}"]
+                    updated = updated + attention(direction, normed[target], normed[source])
+            normed_update = norm(layer.feed_forward_norms[target], updated)
+            parts[target] = updated + feed_forward(layer.feed_forwards[target], normed_update)
+    return side_by_side(fusion.output_norms, fusion.absent, parts)
+
+
+def test_it_equals_the_slow_reference() -> None:
+    assert_equals_reference(CASES["cross attention"], slow_cross_attention)
+
+
+def test_literal_parameter_count() -> None:
+    attention_layer, feed_forward_layer = 4 * 64 + 4 * 8, 8 * 64 + 5 * 8
+    cross = 6 * attention_layer + 3 * feed_forward_layer + 2 * 3 * 2 * 8
+    temporal = 3 * (attention_layer + feed_forward_layer + 2 * 2 * 8)
+    assert num_parameters(CrossAttentionConfig(heads=2)) == temporal + cross + 2 * 3 * 8 + 3 * 2 * 8 == 6192
 
 
 def test_the_embeddings_stand_side_by_side_in_order() -> None:
