@@ -39,7 +39,7 @@ class EncodedClip:
 
     clip: Clip
     tokens: dict[Modality, Tensor]
-    """For each modality that the clip has ``(N, S, D)`` float32 on the CPU."""
+    """For each modality that was encoded ``(N, S, D)`` float32 on the CPU."""
 
 
 class Scorer:
@@ -57,10 +57,11 @@ class Scorer:
         """Score each window of ``clip``."""
         return self.fuse(self.encode(clip))
 
-    def encode(self, clip: Clip) -> EncodedClip:
-        """Encode the hops of the modalities that ``clip`` has."""
-        names = [name for name in self.transforms.config.modalities if name in clip.masks]
-        return EncodedClip(clip, {name: self._encode(name, clip) for name in names})
+    def encode(self, clip: Clip, names: Collection[Modality] | None = None) -> EncodedClip:
+        """Encode the hops of the modalities that ``clip`` has; of those in ``names`` only, where they are given."""
+        present = [name for name in self.transforms.config.modalities if name in clip.masks]
+        wanted = present if names is None else [name for name in present if name in names]
+        return EncodedClip(clip, {name: self._encode(name, clip) for name in wanted})
 
     def fuse(self, encoded: EncodedClip, names: Collection[Modality] | None = None) -> ScoredWindows:
         """Score each window of a clip whose hops are encoded.

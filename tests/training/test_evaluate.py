@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,21 +13,24 @@ import torch
 from numpy.typing import NDArray
 
 from handler.clip import Clip
-from handler.inference import ScoredWindows
+from handler.inference import EncodedClip, ScoredWindows
 from handler.options import RequestOptions, ResolvedOptions, resolve_options
 from handler.pipeline import ActivityPipeline
 from handler.runtime import Runtime
-from handler.windows import Span
 from models.checkpoint import Checkpoint, CheckpointDescription
 from models.config import DecisionConfig, Modality
 from models.model import build_model
 from models.settings import SettingsError
 from models.tokenizer import train_tokenizer
-from tests.training.clips import TINY
+from tests.training.clips import TINY, decode_tiny
 from training.dataset import LabelledClip, window_targets
-from training.evaluate import Evaluation, evaluate, inside_windows, keep_modalities
-from training.manifest import LabelledSegment, ManifestError, read_manifest, write_manifest
-from training.metrics import boundary_error_seconds, edit_score, segmental_f1
+from training.evaluate import Wanted, evaluate
+from training.evaluation.observe import inside_windows
+from training.evaluation.results import Evaluation
+from training.manifest import ManifestError, read_manifest, write_manifest
+from training.metrics.bootstrap import Estimate
+from training.metrics.classification import average_precision, mean_average_precision
+from training.metrics.segments import boundary_error_seconds, edit_score, segmental_f1
 
 # Without smoothing and with every run kept, segments follow from the scores window by window.
 PLAIN = TINY.model_copy(
@@ -42,6 +45,7 @@ SUBSETS: list[tuple[Modality, ...]] = [
     ("audio", "text"),
     ("video", "audio", "text"),
 ]
+FEW = Wanted(num_draws=20)
 Rule = Callable[[Clip, LabelledClip], NDArray[np.float64]]
 
 
@@ -56,17 +60,23 @@ def make_pipeline(config: object = PLAIN) -> ActivityPipeline:
 
 
 class RuledScorer:
-    """Gives scores by a rule that sees the clip and its truth."""
+    """Gives scores by a rule that sees the clip, with the modalities that are used, and its truth."""
 
     def __init__(self, clips: Sequence[LabelledClip], rule: Rule) -> None:
         self.truth = {clip.clip.schedule.span: clip for clip in clips}
         self.rule = rule
         self.seen: list[tuple[Modality, ...]] = []
 
-    def score(self, clip: Clip) -> ScoredWindows:
+    def encode(self, clip: Clip) -> EncodedClip:
+        """Nothing is encoded."""
+        return EncodedClip(clip, {})
+
+    def fuse(self, encoded: EncodedClip, names: Sequence[Modality]) -> ScoredWindows:
         """What the rule says."""
-        self.seen.append(tuple(clip.masks))
-        scores = self.rule(clip, self.truth[clip.schedule.span])
+        clip = encoded.clip
+        kept = replace(clip, masks={name: mask for name, mask in clip.masks.items() if name in names})
+        self.seen.append(tuple(kept.masks))
+        scores = self.rule(kept, self.truth[clip.schedule.span])
         return ScoredWindows(scores, np.zeros((len(scores), 48), dtype=np.float32))
 
 
@@ -87,7 +97,11 @@ def measure(
 ) -> tuple[Evaluation, RuledScorer]:
     pipeline, scorer = make_pipeline(), RuledScorer(clips, rule)
     monkeypatch.setattr(pipeline, "scorer", scorer)
-    return evaluate(pipeline, manifest, ceilings=ceilings), scorer
+    return evaluate(pipeline, manifest, ceilings=ceilings, wanted=FEW), scorer
+
+
+def values(estimates: Iterable[Estimate | None]) -> list[float | None]:
+    return [None if estimate is None else estimate.value for estimate in estimates]
 
 
 def test_a_perfect_model_is_measured_as_one(
@@ -95,18 +109,25 @@ def test_a_perfect_model_is_measured_as_one(
 ) -> None:
     result, scorer = measure(tiny_clips, tiny_manifest, lambda _, labelled: true_scores(labelled), monkeypatch)
     assert [subset.modalities for subset in result.subsets] == SUBSETS
-    assert [subset.accuracy for subset in result.subsets] == [1.0] * 7
+    assert [subset.accuracy for subset in result.subsets] == [Estimate(1.0, 1.0, 1.0)] * 7
     assert [subset.ceiling for subset in result.subsets] == [None] * 7
-    # Each subset's clips are scored with these modalities only, all six of them.
-    assert scorer.seen == [subset for subset in SUBSETS for _ in range(6)]
-    assert result.num_clips == 6
+    # Each clip is scored with each subset, once.
+    assert scorer.seen == SUBSETS * 6
+    assert (result.num_clips, result.num_groups) == (6, 6)
     assert result.num_windows == sum(len(inside_windows(clip)) for clip in tiny_clips) > 12
-    assert result.f1 == {"0.1": 1.0, "0.25": 1.0, "0.5": 1.0}
-    assert result.edit == 1.0
+    assert {subset.num_windows for subset in result.subsets} == {result.num_windows}
+    assert result.segments is not None
+    assert values(result.segments.f1.values()) == [1.0, 1.0, 1.0]
+    assert values([result.segments.edit]) == [1.0]
     # An edge lies half-way between the centres of two windows, so within half a stride of the truth.
-    assert result.mean_boundary_error_seconds is not None
-    assert 0.0 < result.mean_boundary_error_seconds <= 0.25
-    assert result.calibration_error == pytest.approx(0.1)
+    assert result.segments.mean_boundary_error_seconds is not None
+    assert 0.0 < result.segments.mean_boundary_error_seconds.value <= 0.25
+    assert result.calibration is not None
+    assert result.calibration.error_after.value == pytest.approx(0.1)
+    assert result.confusion is not None
+    assert np.trace(result.confusion) == np.sum(result.confusion) == result.num_windows
+    assert [each.support for each in result.classes] == np.sum(result.confusion, axis=1).tolist()
+    assert (result.robustness, result.latency) == (None, None)
 
 
 def test_accuracy_by_subset_and_ceilings(
@@ -125,11 +146,10 @@ def test_accuracy_by_subset_and_ceilings(
 
     result, _ = measure(tiny_clips, tiny_manifest, rule, monkeypatch, ceilings)
     assert asked == SUBSETS
-    assert {subset.modalities: subset.accuracy for subset in result.subsets} == {
-        subset: float("audio" in subset) for subset in SUBSETS
-    }
+    assert values(subset.accuracy for subset in result.subsets) == [float("audio" in subset) for subset in SUBSETS]
     assert [subset.ceiling for subset in result.subsets] == [1.1, 0.1, None, 1.2, 1.2, 0.2, 1.3]
-    assert result.f1["0.5"] == 1.0  # of all modalities, not of the last one that was wrong
+    assert result.segments is not None
+    assert values([result.segments.f1["0.5"]]) == [1.0]  # of all modalities, not of the last one that was wrong
 
 
 def test_predictions_and_truth_are_not_mixed_up(
@@ -145,12 +165,15 @@ def test_predictions_and_truth_are_not_mixed_up(
         return np.repeat(scores[:1], len(scores), axis=0)
 
     result, _ = measure(tiny_clips, tiny_manifest, first_only, monkeypatch)
-    assert result.mean_boundary_error_seconds == 5.0
-    assert result.edit == 0.5
-    assert result.f1["0.1"] == pytest.approx(2 / 3)  # every prediction is right, half of the truth is found
-    assert result.f1["0.5"] < 2 / 3  # the prediction is twice as long as its truth
+    assert result.segments is not None
+    segments = result.segments
+    assert values([segments.mean_boundary_error_seconds, segments.edit]) == [5.0, 0.5]
+    assert segments.f1["0.1"] is not None
+    assert segments.f1["0.5"] is not None
+    assert segments.f1["0.1"].value == pytest.approx(2 / 3)  # every prediction is right, half of the truth is found
+    assert segments.f1["0.5"].value < 2 / 3  # the prediction is twice as long as its truth
     assert result.subsets[-1].accuracy is not None
-    assert 0.3 < result.subsets[-1].accuracy < 0.7
+    assert 0.3 < result.subsets[-1].accuracy.value < 0.7
 
 
 def test_segments_are_measured_as_they_are_answered(
@@ -166,83 +189,90 @@ def test_segments_are_measured_as_they_are_answered(
     pipeline = make_pipeline()
     monkeypatch.setattr(pipeline, "scorer", scorer)
     options = pipeline_options(pipeline)
-    predicted = [pipeline.decide(clip.clip, scorer.score(clip.clip), options).segments for clip in tiny_clips]
+    scored = [scorer.fuse(scorer.encode(clip.clip), TINY.modalities) for clip in tiny_clips]
+    predicted = [
+        pipeline.decide(clip.clip, output, options).segments for clip, output in zip(tiny_clips, scored, strict=True)
+    ]
     truths = [clip.entry.segments for clip in tiny_clips]
-    assert result.edit == edit_score(predicted, truths)
-    assert result.f1["0.1"] == segmental_f1(predicted, truths, 0.1)
-    assert result.mean_boundary_error_seconds == boundary_error_seconds(predicted, truths)
-    assert 0.0 < result.edit < 1.0
+    assert result.segments is not None
+    found = values([result.segments.edit, result.segments.f1["0.1"], result.segments.mean_boundary_error_seconds])
+    expected = [edit_score(predicted, truths), segmental_f1(predicted, truths, 0.1)]
+    assert found == pytest.approx([*expected, boundary_error_seconds(predicted, truths)])
+    assert found[0] is not None
+    assert 0.0 < found[0] < 1.0
 
 
 def pipeline_options(pipeline: ActivityPipeline) -> ResolvedOptions:
     return resolve_options(RequestOptions(), pipeline.config)
 
 
-def test_windows_across_a_boundary_are_left_out(tiny_clips: list[LabelledClip]) -> None:
-    schedule = replace(tiny_clips[0].clip.schedule, span=Span(10.0, 15.0), num_hops=10)
-    clip = replace(tiny_clips[0].clip, schedule=schedule)
-    truth = (LabelledSegment(10.0, 12.5, "a"), LabelledSegment(12.5, 15.0, "b"))
-    labelled = LabelledClip(replace(tiny_clips[0].entry, segments=truth), clip)
-    # Windows of 2 s each 0.5 s: those that start at 11, 11.5 and 12 see both.
-    assert schedule.num_windows == 7
-    assert inside_windows(labelled) == [(0, "a"), (1, "a"), (5, "b"), (6, "b")]
-    almost = (replace(truth[0], stop_seconds=12.4999995), replace(truth[1], start_seconds=12.5000005))
-    assert len(inside_windows(replace(labelled, entry=replace(labelled.entry, segments=almost)))) == 4
-    gap = (replace(truth[0], start_seconds=10.1, stop_seconds=12.4), truth[1])
-    assert inside_windows(replace(labelled, entry=replace(labelled.entry, segments=gap))) == [(5, "b"), (6, "b")]
-
-
-def test_the_last_window_is_judged_by_what_it_sees(tiny_clips: list[LabelledClip]) -> None:
-    """The clip ends within its last hop, and so does the activity."""
-    schedule = replace(tiny_clips[0].clip.schedule, span=Span(0.0, 2.3), num_hops=5)
-    labelled = LabelledClip(
-        replace(tiny_clips[0].entry, segments=(LabelledSegment(0.0, 2.3, "a"),)),
-        replace(tiny_clips[0].clip, schedule=schedule),
-    )
-    assert inside_windows(labelled) == [(0, "a"), (1, "a")]
-
-
-def test_kept_modalities_are_those_that_were_sent(tiny_clips: list[LabelledClip]) -> None:
-    clip = tiny_clips[0].clip
-    kept = keep_modalities(clip, ("audio", "text"))
-    assert list(kept.masks) == ["audio", "text"]
-    np.testing.assert_array_equal(kept.masks["audio"], clip.masks["audio"])
-    assert {name: (status.used, status.code) for name, status in kept.modalities.items()} == {
-        "video": (False, "not_sent"),
-        "audio": (True, None),
-        "text": (True, None),
-    }
-    assert kept.schedule == clip.schedule
-    assert list(clip.masks) == ["video", "audio", "text"]  # the clip itself is as it was
-
-    # What is left out cannot be seen: other frames give the same scores.
-    scorer = make_pipeline().scorer
-    assert clip.frames is not None
-    other = replace(kept, frames=255 - clip.frames)
-    np.testing.assert_array_equal(scorer.score(kept).scores, scorer.score(other).scores)
-    assert np.abs(scorer.score(kept).scores - scorer.score(clip).scores).max() > 1e-4
-
-
-def test_a_real_model_and_the_report(tiny_manifest: Path) -> None:
+def test_a_real_model_and_all_that_can_be_measured(tiny_manifest: Path) -> None:
     calls: list[tuple[str, int, int]] = []
-    result = evaluate(make_pipeline(), tiny_manifest, progress=lambda *call: calls.append(call))
-    assert calls == [
-        (step, done, 6) for step in ["decode", *(" + ".join(subset) for subset in SUBSETS)] for done in range(1, 7)
-    ]
+    result = evaluate(
+        make_pipeline(),
+        tiny_manifest,
+        wanted=Wanted(robustness=True, latency=True, num_draws=20),
+        progress=lambda *call: calls.append(call),
+    )
+    assert calls == [(step, done, 6) for step in ("Scoring", "Measuring times") for done in range(1, 7)]
     written = json.loads(json.dumps(result.to_json(), allow_nan=False))
-    assert list(written) == [
-        "num_clips",
-        "num_windows",
-        "subsets",
-        "f1",
-        "edit",
-        "mean_boundary_error_seconds",
-        "calibration_error",
-    ]
     assert [entry["modalities"] for entry in written["subsets"]] == [list(subset) for subset in SUBSETS]
-    assert set(written["subsets"][0]) == {"modalities", "accuracy", "ceiling"}
-    assert written["f1"] == result.f1
-    assert all(0.0 <= entry["accuracy"] <= 1.0 for entry in written["subsets"])
+    assert set(written["subsets"][0]["accuracy"]) == {"value", "low", "high"}
+    assert all(0.0 <= entry["accuracy"]["low"] <= entry["accuracy"]["high"] <= 1.0 for entry in written["subsets"])
+    assert len(written["classes"]) == len(written["confusion"]) == 8
+    assert len(written["robustness"]["missing"]) == 4 * 5
+    assert [entry["modalities"] for entry in written["robustness"]["noise"]] == (
+        [["audio"]] * 6 + [["video", "audio", "text"]] * 6
+    )
+    assert written["latency"]["num_clips"] == 6
+
+
+def test_the_splits_are_measured_apart(tiny_manifest: Path) -> None:
+    calls: list[tuple[str, int, int]] = []
+    pipeline = make_pipeline()
+    held = evaluate(pipeline, tiny_manifest, split="val", wanted=FEW, progress=lambda *call: calls.append(call))
+    assert held.num_clips == 2
+    assert calls == [("Scoring", 1, 2), ("Scoring", 2, 2)]
+    assert evaluate(pipeline, tiny_manifest, split="train", wanted=FEW).num_clips == 4
+    with pytest.raises(SettingsError, match=r"no clip of split 'test'; it has train, val\."):
+        evaluate(pipeline, tiny_manifest, split="test")
+
+
+def test_clips_of_one_label_are_judged_whole(tiny_manifest: Path) -> None:
+    """A label instead of segments: every window of the clip counts, with this label."""
+    entries = [replace(entry, segments=(), label="wave_rise_greet") for entry in read_manifest(tiny_manifest)]
+    manifest = tiny_manifest.with_name("labels.jsonl")
+    write_manifest(manifest, [replace(entry, group="one speaker") for entry in entries])
+    result = evaluate(make_pipeline(), manifest, wanted=FEW)
+    assert result.num_windows == sum(clip.clip.schedule.num_windows for clip in decode_tiny(manifest))
+    assert [each.support for each in result.classes] == [result.num_windows, *[0] * 7]
+    assert result.num_groups == 1
+
+
+def test_several_labels_at_a_time(tiny_clips: list[LabelledClip], tiny_manifest: Path) -> None:
+    """Every window is judged, by mean average precision, against the labels at its centre."""
+    config = TINY.model_copy(update={"head": TINY.head.model_copy(update={"task": "multi_label"})})
+    pipeline = make_pipeline(config)
+    result = evaluate(pipeline, tiny_manifest, wanted=Wanted(robustness=True, num_draws=20))
+    scores = np.concatenate([pipeline.scorer.score(clip.clip).scores for clip in tiny_clips])
+    targets = np.concatenate(
+        [window_targets(clip.entry.segments, clip.clip.schedule, TINY.labels) > 0 for clip in tiny_clips]
+    )
+    assert result.num_windows == len(scores)
+    full = result.subsets[-1]
+    assert full.headline == full.mean_average_precision
+    assert result.headline_name == "mean average precision"
+    assert values([full.mean_average_precision, full.accuracy, full.top5_accuracy]) == [
+        pytest.approx(mean_average_precision(scores, targets)[0]),
+        pytest.approx(np.mean((scores >= config.decision.threshold) == targets)),
+        None,
+    ]
+    assert result.confusion is None
+    assert values(each.average_precision for each in result.classes) == pytest.approx(
+        [average_precision(scores[:, k], targets[:, k])[0] for k in range(8)]
+    )
+    assert result.agreement is not None
+    json.dumps(result.to_json(), allow_nan=False)
 
 
 def test_without_a_window_inside_an_activity_there_is_no_accuracy(tiny_manifest: Path) -> None:
@@ -253,25 +283,25 @@ def test_without_a_window_inside_an_activity_there_is_no_accuracy(tiny_manifest:
         entries.append(replace(entry, segments=(replace(first, stop_seconds=first.start_seconds + 1.5),)))
     manifest = tiny_manifest.with_name("short-activities.jsonl")
     write_manifest(manifest, entries)
-    result = evaluate(make_pipeline(), manifest)
+    result = evaluate(make_pipeline(), manifest, wanted=Wanted(robustness=True, num_draws=20))
     assert result.num_windows == 0
     assert [subset.accuracy for subset in result.subsets] == [None] * 7
-    assert result.calibration_error is None
-    assert result.mean_boundary_error_seconds is None
+    assert result.calibration is None
+    assert result.agreement is None
+    assert result.segments is not None
+    assert result.segments.mean_boundary_error_seconds is None
     json.dumps(result.to_json(), allow_nan=False)
 
 
 def test_a_model_of_one_modality_has_one_subset(tiny_manifest: Path) -> None:
-    result = evaluate(make_pipeline(PLAIN.model_copy(update={"audio": None, "text": None})), tiny_manifest)
+    result = evaluate(make_pipeline(PLAIN.model_copy(update={"audio": None, "text": None})), tiny_manifest, wanted=FEW)
     assert [subset.modalities for subset in result.subsets] == [("video",)]
+    assert result.agreement is None
 
 
 def test_what_cannot_be_measured(tiny_manifest: Path, tmp_path: Path) -> None:
-    head = TINY.head.model_copy(update={"task": "multi_label"})
-    with pytest.raises(SettingsError, match="the checkpoint's head is multi_label"):
-        evaluate(make_pipeline(TINY.model_copy(update={"head": head})), tiny_manifest)
     with pytest.raises(SettingsError, match=r"labels that the model does not have: bounce_fall_leave\. Known labels"):
         evaluate(make_pipeline(TINY.model_copy(update={"labels": TINY.labels[:7]})), tiny_manifest)
     (tmp_path / "manifest.jsonl").write_text("{}\n", encoding="utf-8")
-    with pytest.raises(ManifestError, match="missing key 'clip'"):
+    with pytest.raises(ManifestError, match="no file is named"):
         evaluate(make_pipeline(), tmp_path / "manifest.jsonl")

@@ -1,4 +1,4 @@
-"""How good timed activity labels are: by window, by segment, by boundary and by confidence.
+"""How good timed activity labels are: by segment, by order and by boundary.
 
 Everything is in continuous time, so no frame rate enters. The segmental measures are those of Lea et al., "Temporal
 Convolutional Networks for Action Segmentation and Detection" (CVPR 2017), in the definitions of the evaluation code of
@@ -18,8 +18,6 @@ from numpy.typing import NDArray
 
 DEFAULT_CAP_SECONDS = 5.0
 """The largest error that one boundary can count; also what it counts where nothing is predicted."""
-CALIBRATION_BINS = 15
-"""Bins of equal width, as in Guo et al. 2017."""
 
 
 class LabelledSpan(Protocol):
@@ -61,22 +59,6 @@ class MatchCounts:
         """Harmonic mean of precision and recall, in 0..1; 1 where there was nothing to find and nothing was found."""
         total = 2 * self.true_positives + self.false_positives + self.false_negatives
         return 2 * self.true_positives / total if total else 1.0
-
-
-def window_accuracy(predicted: NDArray[np.integer], truth: NDArray[np.integer]) -> float | None:
-    """Share of windows with the right label, in 0..1; None when no window counts.
-
-    Args:
-        predicted: ``(W,)`` label indexes.
-        truth: ``(W,)`` label indexes; a negative one, as of a window that lies across a change, does not count.
-
-    Raises:
-        ValueError: when the shapes differ.
-    """
-    if predicted.shape != truth.shape:
-        raise ValueError(f"predicted {predicted.shape} and truth {truth.shape} must have one shape")
-    counts = truth >= 0
-    return float(np.mean(predicted[counts] == truth[counts])) if counts.any() else None
 
 
 def match_segments(predicted: Spans, truth: Spans, min_iou: float) -> MatchCounts:
@@ -190,37 +172,6 @@ def boundary_error_seconds(
     clips = zip(predicted, truth, strict=True)
     errors = [error for clip in clips for error in clip_boundary_errors(*clip, cap_seconds=cap_seconds)]
     return float(np.mean(errors)) if errors else None
-
-
-def expected_calibration_error(
-    confidences: NDArray[np.floating], correct: NDArray[np.bool_], *, num_bins: int = CALIBRATION_BINS
-) -> float:
-    """How far confidence and accuracy are apart: Guo et al., "On Calibration of Modern Neural Networks" (ICML 2017).
-
-    Predictions are sorted into bins ``((m - 1) / M, m / M]``; the error is the mean over the bins, weighted by their
-    counts, of the distance between mean confidence and accuracy.
-
-    Args:
-        confidences: ``(N,)`` score of the predicted label, in [0, 1]; 0 goes to the first bin.
-        correct: ``(N,)`` whether that label is right.
-        num_bins: M.
-
-    Returns:
-        The error in 0..1.
-
-    Raises:
-        ValueError: when the shapes differ, nothing is given or a confidence is out of range.
-    """
-    if confidences.shape != correct.shape:
-        raise ValueError(f"confidences {confidences.shape} and correct {correct.shape} must have one shape")
-    if not len(confidences):
-        raise ValueError("a calibration error needs at least one prediction")
-    if not ((confidences >= 0) & (confidences <= 1)).all():
-        raise ValueError("confidences must be in [0, 1]")
-    upper_edges = np.arange(1, num_bins + 1) / num_bins
-    bins = np.searchsorted(upper_edges, confidences, side="left")
-    surplus = np.bincount(bins, weights=confidences - correct, minlength=num_bins)
-    return float(np.abs(surplus).sum() / len(confidences))
 
 
 def _iou(first: LabelledSpan, second: LabelledSpan) -> float:

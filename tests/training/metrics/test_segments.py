@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -11,16 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.metrics import (
+from training.metrics.segments import (
     MatchCounts,
     boundary_error_seconds,
     clip_boundary_errors,
     clip_edit_score,
     edit_score,
-    expected_calibration_error,
     match_segments,
     segmental_f1,
-    window_accuracy,
 )
 
 
@@ -40,23 +37,6 @@ def tiled(labels: str, edges: Sequence[float]) -> list[Piece]:
 
 
 TRUTH = tiled("abc", [0.0, 4.0, 6.0, 10.0])
-
-
-# --- windows ----------------------------------------------------------------------------------------------------
-
-
-def test_window_accuracy() -> None:
-    assert window_accuracy(np.array([0, 1, 2, 2]), np.array([0, 1, 1, 2])) == 0.75
-
-
-def test_windows_across_a_change_do_not_count() -> None:
-    assert window_accuracy(np.array([0, 1, 2]), np.array([0, -1, 1])) == 0.5
-    assert window_accuracy(np.array([0]), np.array([-1])) is None
-
-
-def test_windows_come_in_pairs() -> None:
-    with pytest.raises(ValueError, match=r"predicted \(2,\) and truth \(3,\)"):
-        window_accuracy(np.zeros(2, dtype=np.int64), np.zeros(3, dtype=np.int64))
 
 
 # --- segments ---------------------------------------------------------------------------------------------------
@@ -192,44 +172,6 @@ def test_the_boundary_error_of_clips_is_the_mean_over_boundaries() -> None:
     assert boundary_error_seconds([], []) is None
 
 
-# --- calibration ------------------------------------------------------------------------------------------------
-
-
-def test_calibration_error_by_hand() -> None:
-    # Bins (0.6, 0.667], (0.867, 0.933] and (0.933, 1]: gaps 0.65, 0.9 - 0.5 and 0, of 1, 2 and 1 predictions.
-    confidences = np.array([0.65, 0.9, 0.9, 1.0])
-    correct = np.array([False, True, False, True])
-    assert expected_calibration_error(confidences, correct) == pytest.approx((0.65 + 2 * 0.4 + 0.0) / 4, abs=1e-15)
-
-
-def test_calibrated_is_zero_and_confidently_wrong_is_one() -> None:
-    assert expected_calibration_error(np.full(4, 0.75), np.array([True, True, True, False])) == 0.0
-    assert expected_calibration_error(np.ones(3), np.zeros(3, dtype=np.bool_)) == 1.0
-    assert expected_calibration_error(np.zeros(3), np.zeros(3, dtype=np.bool_)) == 0.0
-
-
-def test_a_bin_holds_its_upper_edge() -> None:
-    # 0.2 ends the third of 15 bins and 0.1999 lies in it: their gaps (-0.8 and 0.1999) add up before they count.
-    together = expected_calibration_error(np.array([0.2, 0.1999]), np.array([True, False]))
-    apart = expected_calibration_error(np.array([0.2001, 0.1999]), np.array([True, False]))
-    assert together == pytest.approx((0.8 - 0.1999) / 2, abs=1e-15)
-    assert apart == pytest.approx((0.7999 + 0.1999) / 2, abs=1e-15)
-
-
-@pytest.mark.parametrize(
-    ("confidences", "correct", "message"),
-    [
-        ([0.5], [True, False], "one shape"),
-        ([], [], "at least one"),
-        ([1.01], [True], r"\[0, 1\]"),
-        ([math.nan], [True], r"\[0, 1\]"),
-    ],
-)
-def test_calibration_needs_sound_scores(confidences: list[float], correct: list[bool], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        expected_calibration_error(np.array(confidences), np.array(correct, dtype=np.bool_))
-
-
 # --- against slow references ------------------------------------------------------------------------------------
 
 
@@ -308,15 +250,29 @@ def test_boundary_errors_equal_the_slow_reference(
     assert clip_boundary_errors(predicted, truth, cap_seconds=cap_seconds).tolist() == expected
 
 
-@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=40))
-def test_calibration_equals_the_slow_reference(predictions: list[tuple[float, bool]]) -> None:
-    expected = 0.0
-    for number in range(15):
-        low, high = number / 15, (number + 1) / 15
-        members = [item for item in predictions if low < item[0] <= high or (number == 0 and item[0] == 0.0)]
-        if members:
-            confidence = sum(item[0] for item in members) / len(members)
-            accuracy = sum(item[1] for item in members) / len(members)
-            expected += len(members) / len(predictions) * abs(accuracy - confidence)
-    confidences, correct = (np.array(column) for column in zip(*predictions, strict=True))
-    assert expected_calibration_error(confidences, correct) == pytest.approx(expected, abs=1e-12)
+# --- against the published code, run by hand ----------------------------------------------------------------------
+
+# MS-TCN's eval.py works on frames. On sequences of one second a frame its `f_score` and `edit_score` give these
+# counts and scores, worked out with its own rules: runs of equal frames are segments, `background` is none.
+PUBLISHED = [
+    # frames predicted, frames true, counts at 0.1, 0.25 and 0.5, edit score in 0..100
+    ("aaaabbbbcc", "aaabbbbbcc", [(3, 0, 0), (3, 0, 0), (3, 0, 0)], 100.0),
+    ("aaaabbbbcc", "aaaaaaaacc", [(2, 1, 0), (2, 1, 0), (2, 1, 0)], 100 * (1 - 1 / 3)),
+    ("abababab", "aaaabbbb", [(2, 6, 0), (2, 6, 0), (0, 8, 2)], 100 * (1 - 6 / 8)),
+    ("aaaaaaaaaa", "aabbbbbbbb", [(1, 0, 1), (0, 1, 2), (0, 1, 2)], 50.0),
+    ("bbbbbaaaaa", "aaaaabbbbb", [(0, 2, 2), (0, 2, 2), (0, 2, 2)], 0.0),
+    ("aab..ccbba", "aaa..cccba", [(4, 1, 0), (4, 1, 0), (4, 1, 0)], 80.0),
+]
+
+
+def runs_of(frames: str) -> list[Piece]:
+    """Runs of equal frames; a point is background."""
+    starts = [0, *(place for place in range(1, len(frames)) if frames[place] != frames[place - 1]), len(frames)]
+    return [Piece(start, stop, frames[start]) for start, stop in pairwise(starts) if frames[start] != "."]
+
+
+@pytest.mark.parametrize(("predicted", "truth", "counts", "edit"), PUBLISHED)
+def test_the_published_definitions(predicted: str, truth: str, counts: list[tuple[int, int, int]], edit: float) -> None:
+    pair = runs_of(predicted), runs_of(truth)
+    assert [match_segments(*pair, overlap) for overlap in (0.1, 0.25, 0.5)] == [MatchCounts(*each) for each in counts]
+    assert 100 * clip_edit_score(*pair) == pytest.approx(edit, abs=1e-12)
