@@ -1,12 +1,11 @@
-"""The main objective: the labels of the windows, by cross-entropy or, with many labels at once, by binary one."""
+"""The main objective, the labels of the windows: which windows count, what they cost, which are right."""
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
-from torch.nn import functional
 
 from handler.segments import Task
+from training.losses import binary_cross_entropy, cross_entropy
 
 
 def counted_windows(targets: Tensor, inside: Tensor, task: Task) -> Tensor:
@@ -21,31 +20,17 @@ def counted_windows(targets: Tensor, inside: Tensor, task: Task) -> Tensor:
     return inside if task == "multi_label" else targets.any(dim=-1)
 
 
-def window_losses(logits: Tensor, targets: Tensor, task: Task, label_smoothing: float = 0.0) -> Tensor:
-    """The loss of each window, in nats: ``(C, W)`` float.
-
-    Args:
-        logits: ``(C, W, K)`` float.
-        targets: ``(C, W, K)`` float in [0, 1]. With ``single_label`` they are probabilities; a window whose
-            targets sum to less than 1 counts that much less.
-        task: softmax or sigmoid.
-        label_smoothing: share of a ``single_label`` target that is spread evenly over all labels.
-    """
-    if task == "multi_label":
-        losses = functional.binary_cross_entropy_with_logits(logits.float(), targets, reduction="none")
-        return losses.mean(dim=-1)
-    mass = targets.sum(dim=-1, keepdim=True)
-    smoothed = targets * (1.0 - label_smoothing) + mass * (label_smoothing / targets.shape[-1])
-    return -(smoothed * logits.float().log_softmax(dim=-1)).sum(dim=-1)
+def label_loss(logits: Tensor, targets: Tensor, counted: Tensor, task: Task, label_smoothing: float) -> Tensor:
+    """The mean loss of the windows that count, in nats, 0 where none does; shapes as in :mod:`training.losses`."""
+    loss = binary_cross_entropy if task == "multi_label" else cross_entropy
+    return loss(logits, targets, counted, label_smoothing=label_smoothing)
 
 
 def right_windows(logits: Tensor, targets: Tensor, task: Task) -> Tensor:
-    """How right each window is, ``(C, W)`` float in [0, 1]: with ``multi_label`` the share of right decisions at 0.5."""
+    """How right each window is: ``(C, W)`` float in [0, 1], with ``multi_label`` the share of right decisions at 0.5.
+
+    The truth of mixed targets is the label that has the most of them, or each that has more than half.
+    """
     if task == "multi_label":
         return ((logits > 0) == (targets > 0.5)).float().mean(dim=-1)
     return (logits.argmax(dim=-1) == targets.argmax(dim=-1)).float()
-
-
-def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean over what ``mask`` keeps, and 0 where that is nothing: a mean over nothing would be NaN."""
-    return torch.where(mask, values, 0.0).sum() / mask.sum().clamp(min=1)

@@ -1,8 +1,9 @@
-"""From a batch of runs to tokens: each different content prepared and encoded once."""
+"""From a batch of runs to tokens: augmented, each different content prepared and encoded once."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,25 +12,74 @@ from handler.transform import Transforms
 from models.config import Modality
 from models.model import ActivityModel, gather_windows
 from models.tokenizer import PADDING_ID
+from training.augment.augmenter import Augmenter
 from training.dataset import RunBatch
+from training.mixup import Mixing
 
 UNTIMED: frozenset[Modality] = frozenset({"image", "tabular"})
 """Modalities that as a rule stand on every hop of a clip alike."""
 
 
-def encode_runs(model: ActivityModel, transforms: Transforms, batch: RunBatch) -> dict[Modality, Tensor]:
-    """Encode the hops of all runs: for each modality ``(C, R, S, D)`` float."""
-    return {name: _encode(model, transforms, name, tensors) for name, tensors in batch.inputs.items()}
+@dataclass(frozen=True)
+class RunEncoder:
+    """Encodes the hops of a batch's runs."""
 
+    model: ActivityModel
+    transforms: Transforms
+    encoded: bool = False
+    """The batches hold tokens that were computed beforehand."""
 
-def _encode(model: ActivityModel, transforms: Transforms, name: Modality, tensors: tuple[Tensor, ...]) -> Tensor:
-    contents, places = distinct_contents(name, tensors)
-    with torch.autocast(tensors[0].device.type, enabled=False):
-        prepared = transforms.prepare(name, *contents)
-    encoded = model.encode(name, *prepared)
-    if places is None:
-        return encoded.view(*tensors[0].shape[:2], *encoded.shape[1:])
-    return encoded[places]
+    def __call__(
+        self,
+        batch: RunBatch,
+        *,
+        frozen: Collection[Modality] = (),
+        augmenter: Augmenter | None = None,
+        mixing: Mixing | None = None,
+    ) -> dict[Modality, Tensor]:
+        """Encode all hops of all runs.
+
+        Args:
+            batch: C runs of R hops; its masks are those of the runs' own content.
+            frozen: the encoders that are run without gradients.
+            augmenter: what changes the inputs.
+            mixing: what the runs are mixed with.
+
+        Returns:
+            For each modality ``(C, R, S, D)`` float.
+        """
+        tokens = {}
+        for index, (name, tensors) in enumerate(batch.inputs.items()):
+            if self.encoded:
+                tokens[name] = tensors[0]
+                continue
+            with torch.set_grad_enabled(torch.is_grad_enabled() and name not in frozen):
+                tokens[name] = self._encode(name, tensors, batch.masks[:, index], augmenter, mixing)
+        return tokens
+
+    def _encode(
+        self,
+        name: Modality,
+        tensors: tuple[Tensor, ...],
+        present: Tensor,
+        augmenter: Augmenter | None,
+        mixing: Mixing | None,
+    ) -> Tensor:
+        if augmenter is not None:
+            tensors = augmenter.raw(name, tensors, present)
+        contents, places = distinct_contents(name, tensors)
+        with torch.autocast(present.device.type, enabled=False):
+            prepared = self.transforms.prepare(name, *contents)
+            if augmenter is not None:
+                prepared = augmenter.prepared(name, prepared, present)
+            # Words and categories cannot be mixed: of these the tokens are (manifold mixup, arXiv 1806.05236).
+            mixable = places is None and all(tensor.is_floating_point() for tensor in prepared)
+            if mixing is not None and mixable:
+                runs = (tensor.unflatten(0, present.shape) for tensor in prepared)
+                prepared = tuple(mixing.blend(tensor, present).flatten(0, 1) for tensor in runs)
+        encoded = self.model.encode(name, *prepared)
+        tokens = encoded.unflatten(0, present.shape) if places is None else encoded[places]
+        return tokens if mixing is None or mixable else mixing.blend(tokens, present)
 
 
 def distinct_contents(name: Modality, tensors: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], Tensor | None]:
@@ -44,8 +94,9 @@ def distinct_contents(name: Modality, tensors: tuple[Tensor, ...]) -> tuple[tupl
     num_runs, num_hops = tensors[0].shape[:2]
     if name == "text":
         token_ids, token_mask = (tensor.flatten(0, 1) for tensor in tensors)
-        length = int(token_mask.sum(dim=1).max())
-        distinct, places = torch.unique(token_ids[:, :length], dim=0, return_inverse=True)
+        length = 1 + int(token_mask.any(dim=0).nonzero().max())
+        kept = token_ids.masked_fill(~token_mask, PADDING_ID)[:, :length]
+        distinct, places = torch.unique(kept, dim=0, return_inverse=True)
         return (distinct, distinct != PADDING_ID), places.view(num_runs, num_hops)
     if name in UNTIMED and all(_same_on_every_hop(tensor) for tensor in tensors):
         places = torch.arange(num_runs, device=tensors[0].device)[:, None].expand(num_runs, num_hops)

@@ -40,3 +40,21 @@ def keep_pair(masks: Tensor) -> Tensor:
     places = draws.topk(min(2, masks.shape[1]), dim=1).indices
     kept = torch.zeros_like(present).scatter_(1, places, value=True)
     return masks & kept[..., None]
+
+
+def draw_masks(masks: Tensor, modalities: str, probability: float) -> Tensor:
+    """What a step sees of each run.
+
+    Args:
+        masks: ``(C, M, R)`` bool.
+        modalities: a stage's: ``singles``, ``pairs`` or ``all``.
+        probability: of modality dropout, with ``all``.
+
+    Returns:
+        ``(C, M, R)`` bool.
+    """
+    if modalities == "singles":
+        return keep_single(masks)
+    if modalities == "pairs":
+        return keep_pair(masks)
+    return drop_modalities(masks, probability)

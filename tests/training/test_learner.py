@@ -20,7 +20,7 @@ from tests.training.clips import TINY
 from training.dataset import LabelledClip, RunBatch, RunDataset, stack_runs
 from training.learner import Learner
 from training.masks import drop_modalities
-from training.recipe import TrainingConfig
+from training.recipe import Recipe, TrainingConfig
 
 MULTI = TINY.model_copy(update={"head": TINY.head.model_copy(update={"task": "multi_label"})})
 SINGLE_THREAD = Runtime(torch.device("cpu"), torch.float32, threads=1)
@@ -29,7 +29,8 @@ SINGLE_THREAD = Runtime(torch.device("cpu"), torch.float32, threads=1)
 def make_learner(config: ModelConfig = TINY, *, steps: int = 100, training: TrainingConfig | None = None) -> Learner:
     torch.manual_seed(0)
     transforms = Transforms(config, train_tokenizer(["hello there my friend", "good bye all"] * 2, 96))
-    return Learner(build_model(config), transforms, training or TrainingConfig(), steps=steps)
+    recipe = Recipe(model=config, training=(training or TrainingConfig()).model_copy(update={"epochs": 1}))
+    return Learner(build_model(config), transforms, recipe, steps_per_epoch=steps)
 
 
 def make_batch(learner: Learner, clips: list[LabelledClip], hops_per_run: int = 6) -> RunBatch:

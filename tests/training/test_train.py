@@ -35,7 +35,7 @@ RECIPE = Recipe(
 
 
 def run(manifest: Path, output: Path, *, recipe: Recipe = RECIPE, resume: bool = False) -> TrainingResult:
-    return train(recipe, manifest, output, command="activity train tiny", resume=resume, show_progress=False)
+    return train(recipe, manifest, output, command="activity train tiny", resume=resume)
 
 
 def changed(**settings: float) -> Recipe:
@@ -55,6 +55,8 @@ def test_the_checkpoint_is_whole(trained: tuple[Path, TrainingResult], tiny_mani
     assert result.checkpoint == output
     assert sorted(file.name for file in output.iterdir()) == [
         "last.ckpt",
+        "logs",
+        "metrics.csv",
         "model.json",
         "model.safetensors",
         "tokenizer.json",
@@ -148,7 +150,7 @@ def test_a_stopped_training_goes_on_as_if_nothing_had_been(
         with pytest.raises(KeyboardInterrupt):
             run(tiny_manifest, tmp_path)
     assert signal.getsignal(signal.SIGINT) is handler
-    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["last.ckpt", "logs", "metrics.csv"]
 
     steps: list[tuple[int, int]] = []
     epochs: list[int] = []
