@@ -2,33 +2,40 @@
 
 The schedule is known before a frame is decoded: the containers are indexed first, and only then are the frames that
 the schedule needs decoded. A modality that cannot be used is a status of the clip; only a request with nothing usable
-is an error. Picture and sound say how long the clip is; words do so only where they stand alone, so that cues far
-outside the media cost nothing.
+is an error. What has times says how long the clip is: picture, depth, sound and sequences of vectors; words do so only
+where they stand alone, so that cues far outside the media cost nothing. A picture that is no video and the row of a
+table stand on every hop.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from handler.audio import decode_waveform
-from handler.clip import Clip, ModalityStatus, Waveform, Words
+from handler.clip import Clip, ModalityStatus, Row, VectorSequence, Waveform, Words
 from handler.container import Container, open_container
 from handler.errors import ActivityError, LimitExceeded, NoUsableModality, UndecodableMedia
+from handler.image import decode_image
 from handler.limits import Limits
 from handler.request import ActivityRequest
+from handler.tabular import parse_row
 from handler.text import parse_text
+from handler.vectors import cut_vectors, parse_vectors
 from handler.video import decode_frames
 from handler.windows import Schedule, Span, build_schedule
 from models.config import Modality, ModelConfig
-from models.encoder_config import AudioConfig, VideoConfig
+from models.encoder_config import AudioConfig, VectorConfig, VideoConfig
 
 Content = TypeVar("Content")
+
+ALWAYS_LISTED: tuple[Modality, ...] = ("video", "audio", "text")
+"""Modalities whose status every answer says; of the others those that the model has or the request sent."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,15 @@ _NOT_IN_MODEL = _Unused("not_in_model", "the model does not have it")
 
 
 @dataclass(frozen=True)
+class _Picture:
+    """Frames to be decoded: of the video, or of the depth."""
+
+    container: Container
+    span: Span
+    config: VideoConfig
+
+
+@dataclass(frozen=True)
 class _Part(Generic[Content]):
     """What a modality gives to the hops of the schedule."""
 
@@ -54,36 +70,61 @@ class _Part(Generic[Content]):
     """``(N,)``: True where the hop has it."""
 
 
+@dataclass(frozen=True)
+class _Timed:
+    """What has times, before the schedule is laid over it."""
+
+    pictures: Mapping[Modality, _Picture | _Unused]
+    waveform: Waveform | _Unused
+    sequences: Mapping[Modality, VectorSequence | _Unused]
+    words: Words | _Unused
+
+
 def decode_request(request: ActivityRequest, config: ModelConfig, limits: Limits) -> Clip:
     """Decode the modalities that the model has and the request gives.
 
     Raises:
-        LimitExceeded: picture and sound together span more seconds than allowed.
+        LimitExceeded: what has times spans together more seconds than allowed.
         NoUsableModality: nothing can be used; with the reasons by modality.
         ActivityError: nothing can be used, one part was sent, and this is its only fault.
     """
     with ExitStack() as stack:
         media = _open(request.video, limits, stack) if config.video or config.audio else _NOT_SENT
         sound = _open(request.audio, limits, stack) if request.audio is not None and config.audio else media
-        waveform = _decode_sound(sound, config, limits)
-        words = _parse_words(request.text, config, limits)
-        picture = _picture_span(media, config)
-        schedule = _lay_schedule(picture, waveform, words, config, limits)
-        video = _video_part(media, picture, schedule, config.video, limits)
-        if isinstance(video, _Unused):  # the clip is what the others cover
-            schedule = _lay_schedule(video, waveform, words, config, limits)
-    audio = _audio_part(waveform, schedule, config.audio)
-    text = _text_part(words, schedule)
-    parts: dict[Modality, _Part[Any] | _Unused] = {"video": video, "audio": audio, "text": text}
+        depth = _open(request.depth, limits, stack) if config.depth else _NOT_SENT
+        timed = _Timed(
+            pictures={"video": _picture(media, config.video), "depth": _picture(depth, config.depth)},
+            waveform=_decode_sound(sound, config, limits),
+            sequences={name: _parse_sequence(name, request, config, limits) for name in config.vectors},
+            words=_parse_words(request.text, config, limits),
+        )
+        schedule, frames = _decode_pictures(timed, config, limits)
+    image, row = _image_part(request, config, schedule, limits), _row_part(request, config, schedule, limits)
+    audio, text = _audio_part(timed.waveform, schedule, config.audio), _text_part(timed.words, schedule)
+    parts: dict[Modality, _Part[Any] | _Unused] = {
+        "video": frames["video"],
+        "audio": audio,
+        "text": text,
+        "image": image,
+        "tabular": row,
+        "depth": frames["depth"],
+        **{name: _vector_part(it, schedule, config.vectors[name]) for name, it in timed.sequences.items()},
+    }
+    listed = {*ALWAYS_LISTED, *config.modalities, *request.parts}
+    parts = {name: part for name, part in parts.items() if name in listed}
     unused = {name: part for name, part in parts.items() if isinstance(part, _Unused)}
     if len(unused) == len(parts):
         raise _nothing_usable(request, config, unused)
     return Clip(
         schedule=schedule,
         modalities={name: _status(unused.get(name)) for name in parts},
-        frames=_content(video),
+        frames=_content(frames["video"]),
         samples=_content(audio),
         texts=_content(text),
+        image=_content(image),
+        row=_content(row),
+        depth=_content(frames["depth"]),
+        vectors={name: parts[name].content for name in config.vectors if name not in unused},
         masks={name: part.mask for name, part in parts.items() if not isinstance(part, _Unused)},
     )
 
@@ -106,13 +147,15 @@ def _open(data: bytes | None, limits: Limits, stack: ExitStack) -> Container | _
     return _attempt(lambda: stack.enter_context(open_container(data, limits)))
 
 
-def _picture_span(media: Container | _Unused, config: ModelConfig) -> Span | _Unused:
-    """When the picture is shown, before any of it is decoded."""
-    if config.video is None:
+def _picture(media: Container | _Unused, config: VideoConfig | None) -> _Picture | _Unused:
+    """The picture of a container, before any of it is decoded."""
+    if config is None:
         return _NOT_IN_MODEL
     if isinstance(media, _Unused):
         return media
-    return _Unused("not_sent", "the container has no picture") if media.video is None else media.video.span
+    if media.video is None:
+        return _Unused("not_sent", "the container has no picture")
+    return _Picture(media, media.video.span, config)
 
 
 def _decode_sound(sound: Container | _Unused, config: ModelConfig, limits: Limits) -> Waveform | _Unused:
@@ -132,19 +175,20 @@ def _parse_words(text: bytes | str | None, config: ModelConfig, limits: Limits) 
     return _NOT_SENT if text is None else _attempt(lambda: parse_text(text, limits))
 
 
-def _lay_schedule(
-    picture: Span | _Unused,
-    waveform: Waveform | _Unused,
-    words: Words | _Unused,
-    config: ModelConfig,
-    limits: Limits,
-) -> Schedule:
-    """Lay the schedule over picture and sound; over the cues where neither is used, one window without cues."""
-    spans = [] if isinstance(picture, _Unused) else [picture]
-    if not isinstance(waveform, _Unused):
-        spans.append(waveform.span)
-    if not spans and not isinstance(words, _Unused):
-        spans = [Span(cue.start_seconds, cue.stop_seconds) for cue in words.cues]
+def _parse_sequence(
+    name: Modality, request: ActivityRequest, config: ModelConfig, limits: Limits
+) -> VectorSequence | _Unused:
+    if name not in request.vectors:
+        return _NOT_SENT
+    return _attempt(lambda: parse_vectors(request.vectors[name], config.vectors[name], limits))
+
+
+def _lay_schedule(timed: _Timed, config: ModelConfig, limits: Limits) -> Schedule:
+    """Lay the schedule over what has times; over the cues where that is nothing, one window without cues."""
+    contents = (*timed.pictures.values(), timed.waveform, *timed.sequences.values())
+    spans = [content.span for content in contents if not isinstance(content, _Unused)]
+    if not spans and not isinstance(timed.words, _Unused):
+        spans = [Span(cue.start_seconds, cue.stop_seconds) for cue in timed.words.cues]
     if not spans:
         spans = [Span(0.0, config.windows.window_seconds)]
     span = Span(min(s.start_seconds for s in spans), max(s.stop_seconds for s in spans))
@@ -156,18 +200,72 @@ def _lay_schedule(
     return build_schedule(span, config.windows)
 
 
-def _video_part(
-    media: Container | _Unused, picture: Span | _Unused, schedule: Schedule, video: VideoConfig | None, limits: Limits
-) -> _Part[NDArray[np.uint8]] | _Unused:
-    if video is None:
-        return _NOT_IN_MODEL
-    if isinstance(media, _Unused):
-        return media
+def _decode_pictures(
+    timed: _Timed, config: ModelConfig, limits: Limits
+) -> tuple[Schedule, dict[Modality, _Part[NDArray[np.uint8]] | _Unused]]:
+    """Decode the frames that the schedule needs; where a picture fails, the clip is what the others cover."""
+    while True:
+        schedule = _lay_schedule(timed, config, limits)
+        parts = {name: _frames_part(picture, schedule, limits) for name, picture in timed.pictures.items()}
+        failed = {name: part for name, part in parts.items() if isinstance(part, _Unused)}
+        if all(isinstance(timed.pictures[name], _Unused) for name in failed):
+            break
+        timed = replace(timed, pictures={**timed.pictures, **failed})
+    if not isinstance(parts["depth"], _Unused):
+        parts["depth"] = replace(parts["depth"], content=to_grey(parts["depth"].content))
+    return schedule, parts
+
+
+def _frames_part(picture: _Picture | _Unused, schedule: Schedule, limits: Limits) -> _Part[NDArray[np.uint8]] | _Unused:
     if isinstance(picture, _Unused):
         return picture
-    times = schedule.frame_times(video.frames_per_hop)
-    frames = _attempt(lambda: decode_frames(media, times, video.size, limits))
-    return frames if isinstance(frames, _Unused) else _Part(frames, schedule.hop_mask(picture))
+    times = schedule.frame_times(picture.config.frames_per_hop)
+    frames = _attempt(lambda: decode_frames(picture.container, times, picture.config.size, limits))
+    return frames if isinstance(frames, _Unused) else _Part(frames, schedule.hop_mask(picture.span))
+
+
+def to_grey(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The mean of the three colours, rounded: ``(..., 3, H, W)`` uint8 to ``(..., 1, H, W)``.
+
+    A grey picture of 10, 12 or 16 bits comes with its whole range scaled to 0 .. 255.
+    """
+    total = frames.sum(axis=-3, dtype=np.uint16, keepdims=True)
+    return ((total + 1) // 3).astype(np.uint8)
+
+
+def _image_part(
+    request: ActivityRequest, config: ModelConfig, schedule: Schedule, limits: Limits
+) -> _Part[NDArray[np.uint8]] | _Unused:
+    image, data = config.image, request.image
+    if image is None:
+        return _NOT_IN_MODEL
+    if data is None:
+        return _NOT_SENT
+    return _everywhere(_attempt(lambda: decode_image(data, image.size, limits)), schedule)
+
+
+def _row_part(
+    request: ActivityRequest, config: ModelConfig, schedule: Schedule, limits: Limits
+) -> _Part[Row] | _Unused:
+    table, content = config.tabular, request.tabular
+    if table is None:
+        return _NOT_IN_MODEL
+    if content is None:
+        return _NOT_SENT
+    return _everywhere(_attempt(lambda: parse_row(content, table, limits)), schedule)
+
+
+def _everywhere(content: Content | _Unused, schedule: Schedule) -> _Part[Content] | _Unused:
+    """What has no times stands on every hop."""
+    return content if isinstance(content, _Unused) else _Part(content, np.ones(schedule.num_hops, dtype=np.bool_))
+
+
+def _vector_part(
+    sequence: VectorSequence | _Unused, schedule: Schedule, config: VectorConfig
+) -> _Part[NDArray[np.float32]] | _Unused:
+    if isinstance(sequence, _Unused):
+        return sequence
+    return _Part(cut_vectors(sequence, schedule, config), schedule.hop_mask(sequence.span))
 
 
 def _audio_part(
@@ -200,9 +298,8 @@ def _status(unused: _Unused | None) -> ModalityStatus:
 
 def _nothing_usable(request: ActivityRequest, config: ModelConfig, unused: Mapping[Modality, _Unused]) -> ActivityError:
     """The one fault of the one part that was sent, else all reasons."""
-    num_parts = sum(part is not None for part in (request.video, request.audio, request.text))
     faults = {id(it.error): it.error for it in unused.values() if it.error is not None}
-    if num_parts == 1 and len(faults) == 1:
+    if len(request.parts) == 1 and len(faults) == 1:
         return next(iter(faults.values()))
     return NoUsableModality(
         "none of the modalities can be used: " + "; ".join(f"{name}: {it.reason}" for name, it in unused.items()),

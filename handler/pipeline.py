@@ -104,7 +104,7 @@ class ActivityPipeline:
         return [self._score(item, request_id) for item, request_id in zip(decoded, ids, strict=True)]
 
     def _parse(self, raw: Mapping[str, Any], request_id: str) -> ActivityRequest | ActivityError:
-        return _guarded(lambda: parse_request(raw, self.limits), request_id)
+        return _guarded(lambda: parse_request(raw, self.limits, self.config.vectors), request_id)
 
     def _render(
         self, request: ActivityRequest | ActivityError, prediction: Prediction | ActivityError, request_id: str

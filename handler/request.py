@@ -1,15 +1,16 @@
 """Receive: one item of the server's batch becomes an :class:`ActivityRequest`, whichever way it was sent.
 
 A request comes as named parts (multipart, or gRPC's map), as one raw body of media or text, or as a JSON body with the
-media in base64. The server parses some of these by their content type and leaves others as bytes, and the same part
-can arrive as ``bytes``, ``bytearray``, ``str`` or parsed JSON: all of that ends here.
+media in base64 and the tables as they are. The server parses some of these by their content type and leaves others as
+bytes, and the same part can arrive as ``bytes``, ``bytearray``, ``str`` or parsed JSON: all of that ends here.
 """
 
 from __future__ import annotations
 
+import base64
 import binascii
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from handler.errors import InvalidOptions, InvalidRequest, LimitExceeded, UnknownPart
@@ -17,8 +18,10 @@ from handler.limits import Limits
 from handler.options import REMEDY as OPTIONS_REMEDY
 from handler.options import RequestOptions, parse_options
 from handler.strict_json import JsonError, json_kind, parse_json
+from handler.table import PARQUET_MAGIC, Content
+from models.config import MODALITIES, Modality
 
-PARTS = ("video", "audio", "text", "options")
+MEDIA = ("video", "audio", "image", "depth")
 BODY = "body"
 """The name under which the server hands over a body that has no parts."""
 
@@ -27,7 +30,9 @@ HOW_TO_SEND = (
     "(curl -F video=@clip.mp4), or JSON: "
     '{"video": "<base64>", "audio": "<base64>", "text": "words", "options": {}}.'
 )
+_PARQUET_BASE64 = base64.b64encode(PARQUET_MAGIC).decode("ascii").rstrip("=")[:-1]  # the last one holds a next byte
 _MEDIA_REMEDY = "Send the file's bytes with its own content type, for example video/mp4 or audio/wav."
+_TABLE_REMEDY = "Send CSV, Parquet or a JSON object or list, as a file, as text or as JSON."
 _TEXT_REMEDY = "Send plain text, WebVTT or SRT, in UTF-8 with content type text/plain."
 
 
@@ -42,19 +47,53 @@ class ActivityRequest:
     text: bytes | str | None
     """Plain text, WebVTT or SRT; bytes are UTF-8. May be empty."""
     options: RequestOptions
+    image: bytes | None = None
+    """One picture."""
+    tabular: Content | None = None
+    """One row of a table: CSV, JSON or Parquet; bytes, text, or JSON that is parsed."""
+    depth: bytes | None = None
+    """Any container with a picture, whose grey is the depth."""
+    vectors: Mapping[Modality, Content] = field(default_factory=dict)
+    """The sequences that were sent, by name: CSV, JSON or Parquet."""
+
+    @property
+    def parts(self) -> dict[Modality, Content]:
+        """What was sent, by modality."""
+        named = {name: getattr(self, name) for name in MODALITIES}
+        return {name: content for name, content in (*named.items(), *self.vectors.items()) if content is not None}
 
     def __repr__(self) -> str:
-        parts = {name: getattr(self, name) for name in ("video", "audio", "text")}
-        sizes = [f"{name}={len(value)}" for name, value in parts.items() if value is not None]
+        sizes = [f"{name}={len(value)}" for name, value in self.parts.items()]
         return f"ActivityRequest({', '.join(sizes)}, {self.options!r})"
 
 
-def parse_request(raw: Mapping[str, Any], limits: Limits) -> ActivityRequest:
+@dataclass(frozen=True)
+class _Names:
+    """The names that a request may use."""
+
+    vectors: tuple[Modality, ...]
+    """The model's sequences of vectors."""
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        return (*MODALITIES, *self.vectors, "options")
+
+    def check(self, values: Mapping[str, Any], kind: Literal["part", "field"]) -> None:
+        unknown = sorted(str(name) for name in values if name not in self.known)
+        if unknown:
+            raise UnknownPart(
+                f"unknown {kind} {unknown[0][:60]!r} (known {kind}s: {', '.join(self.known)})",
+                remedy=f"Rename or leave out the {kind}; names are case-sensitive.",
+            )
+
+
+def parse_request(raw: Mapping[str, Any], limits: Limits, vectors: Collection[Modality] = ()) -> ActivityRequest:
     """Read one request; ``raw`` is left as it is.
 
     Args:
         raw: one item of the server's batch: ``{"body": ...}`` for a body without parts, else the parts by name.
         limits: ``max_bytes`` holds for each part, decoded.
+        vectors: the names of the model's sequences of vectors, each of which is a part.
 
     Raises:
         InvalidRequest: nothing was sent, a part of the wrong kind, broken base64 or broken JSON.
@@ -62,41 +101,38 @@ def parse_request(raw: Mapping[str, Any], limits: Limits) -> ActivityRequest:
         UnknownPart: a part with another name.
         LimitExceeded: a part of more than ``max_bytes``.
     """
+    names = _Names(tuple(vectors))
     if set(raw) == {BODY}:
-        return _from_body(raw[BODY], limits)
-    return _from_parts(raw, limits)
+        return _from_body(raw[BODY], limits, names)
+    return _from_parts(raw, limits, names)
 
 
-def _from_parts(raw: Mapping[str, Any], limits: Limits) -> ActivityRequest:
-    _check_names(raw, "part")
-    return _build(
-        video=_media_bytes("video", raw.get("video"), limits),
-        audio=_media_bytes("audio", raw.get("audio"), limits),
-        text=_text("text", raw.get("text"), limits),
-        options=_options(raw.get("options"), limits),
-    )
+def _from_parts(raw: Mapping[str, Any], limits: Limits, names: _Names) -> ActivityRequest:
+    names.check(raw, "part")
+    media = {name: _media_bytes(name, raw.get(name), limits) for name in MEDIA}
+    return _build(media, _text("text", raw.get("text"), limits), raw, limits, names)
 
 
-def _from_body(body: Any, limits: Limits) -> ActivityRequest:
+def _from_body(body: Any, limits: Limits, names: _Names) -> ActivityRequest:
     if isinstance(body, str | bytes | bytearray | memoryview):
-        return _from_plain_body(body if isinstance(body, str) else bytes(body), limits)
+        return _from_plain_body(body if isinstance(body, str) else bytes(body), limits, names)
     if isinstance(body, Mapping):
-        return _from_json(body, limits)
+        return _from_json(body, limits, names)
     raise InvalidRequest(f"a JSON body must be an object, got {json_kind(body)}", remedy=HOW_TO_SEND)
 
 
-def _from_plain_body(body: str | bytes, limits: Limits) -> ActivityRequest:
+def _from_plain_body(body: str | bytes, limits: Limits, names: _Names) -> ActivityRequest:
     if not body:
         raise InvalidRequest("the request is empty", remedy=HOW_TO_SEND)
-    values = _json_object(body)
+    values = _json_object(body, names)
     if values is not None:
-        return _from_json(values, limits)
+        return _from_json(values, limits, names)
     if isinstance(body, str) or body.removeprefix(b"\xef\xbb\xbf").startswith(b"WEBVTT"):
-        return _build(video=None, audio=None, text=_text(BODY, body, limits), options=RequestOptions())
-    return _build(video=_copied(BODY, body, limits), audio=None, text=None, options=RequestOptions())
+        return ActivityRequest(video=None, audio=None, text=_text(BODY, body, limits), options=RequestOptions())
+    return ActivityRequest(video=_copied(BODY, body, limits), audio=None, text=None, options=RequestOptions())
 
 
-def _json_object(body: str | bytes) -> Mapping[str, Any] | None:
+def _json_object(body: str | bytes, names: _Names) -> Mapping[str, Any] | None:
     """The JSON object that a body of another content type is, or None.
 
     No media begins with a brace, so bytes that do are JSON, broken JSON included. Text may well: it is JSON only if
@@ -111,39 +147,41 @@ def _json_object(body: str | bytes) -> Mapping[str, Any] | None:
         if isinstance(body, str):
             return None
         raise InvalidRequest(f"the body is no valid JSON: {exc}", remedy=HOW_TO_SEND) from exc
-    if isinstance(body, str) and not set(values) & set(PARTS):
+    if isinstance(body, str) and not set(values) & set(names.known):
         return None
     return dict(values)
 
 
-def _from_json(values: Mapping[str, Any], limits: Limits) -> ActivityRequest:
-    _check_names(values, "field")
+def _from_json(values: Mapping[str, Any], limits: Limits, names: _Names) -> ActivityRequest:
+    names.check(values, "field")
     text = values.get("text")
     if not isinstance(text, str | None):
         raise InvalidRequest(f"field 'text' must be a string, got {json_kind(text)}", remedy=HOW_TO_SEND)
-    return _build(
-        video=_decoded_base64("video", values.get("video"), limits),
-        audio=_decoded_base64("audio", values.get("audio"), limits),
-        text=_text("text", text, limits),
-        options=_options(values.get("options"), limits),
-    )
+    media = {name: _decoded_base64(name, values.get(name), limits) for name in MEDIA}
+    return _build(media, _text("text", text, limits), values, limits, names)
 
 
 def _build(
-    *, video: bytes | None, audio: bytes | None, text: bytes | str | None, options: RequestOptions
+    media: Mapping[str, bytes | None],
+    text: bytes | str | None,
+    values: Mapping[str, Any],
+    limits: Limits,
+    names: _Names,
 ) -> ActivityRequest:
-    if video is None and audio is None and text is None:
-        raise InvalidRequest("the request has no video, no audio and no text", remedy=HOW_TO_SEND)
-    return ActivityRequest(video=video, audio=audio, text=text, options=options)
-
-
-def _check_names(values: Mapping[str, Any], kind: Literal["part", "field"]) -> None:
-    unknown = sorted(str(name) for name in values if name not in PARTS)
-    if unknown:
-        raise UnknownPart(
-            f"unknown {kind} {unknown[0][:60]!r} (known {kind}s: {', '.join(PARTS)})",
-            remedy=f"Rename or leave out the {kind}; names are case-sensitive.",
-        )
+    tables = {name: _table(name, values.get(name), limits) for name in ("tabular", *names.vectors)}
+    request = ActivityRequest(
+        video=media["video"],
+        audio=media["audio"],
+        text=text,
+        options=_options(values.get("options"), limits),
+        image=media["image"],
+        tabular=tables.pop("tabular"),
+        depth=media["depth"],
+        vectors={name: content for name, content in tables.items() if content is not None},
+    )
+    if not request.parts:
+        raise InvalidRequest(f"the request has none of the parts {', '.join(names.known[:-1])}", remedy=HOW_TO_SEND)
+    return request
 
 
 def _media_bytes(name: str, value: Any, limits: Limits) -> bytes | None:
@@ -167,6 +205,19 @@ def _text(name: str, value: Any, limits: Limits) -> bytes | str | None:
         raise InvalidRequest(f"'{name}' is not valid Unicode at character {exc.start}", remedy=_TEXT_REMEDY) from exc
     _check_size(name, num_bytes, limits)
     return value
+
+
+def _table(name: str, value: Any, limits: Limits) -> Content | None:
+    """A table as bytes, as text or as parsed JSON; text that is the base64 of Parquet, as JSON needs it, is decoded."""
+    if value is None or isinstance(value, Mapping | list):
+        return value
+    if isinstance(value, bytes | bytearray | memoryview):
+        return _copied(name, value, limits)
+    if not isinstance(value, str):
+        raise InvalidRequest(f"'{name}' must be a table, got {json_kind(value)}", remedy=_TABLE_REMEDY)
+    if value.startswith(_PARQUET_BASE64):
+        return _decoded_base64(name, value, limits)
+    return _text(name, value, limits)
 
 
 def _options(value: Any, limits: Limits) -> RequestOptions:

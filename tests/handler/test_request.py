@@ -183,11 +183,11 @@ def test_broken_json_says_where(body: bytes, message: str) -> None:
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
-        ({"vidoe": b"x"}, "unknown part 'vidoe' (known parts: video, audio, text, options)"),
-        ({"Video": b"x", "text": "words"}, "unknown part 'Video' (known parts: video, audio, text, options)"),
-        ({"body": b"x", "options": b"{}"}, "unknown part 'body' (known parts: video, audio, text, options)"),
-        ({"body": {"instances": []}}, "unknown field 'instances' (known fields: video, audio, text, options)"),
-        ({"body": bytearray(b'{"a": 1}')}, "unknown field 'a' (known fields: video, audio, text, options)"),
+        ({"vidoe": b"x"}, "unknown part 'vidoe' (known parts: video, audio, text, image, tabular, depth, options)"),
+        ({"Video": b"x", "text": "words"}, "unknown part 'Video' (known parts: video, audio, text, image, tabular, depth, options)"),
+        ({"body": b"x", "options": b"{}"}, "unknown part 'body' (known parts: video, audio, text, image, tabular, depth, options)"),
+        ({"body": {"instances": []}}, "unknown field 'instances' (known fields: video, audio, text, image, tabular, depth, options)"),
+        ({"body": bytearray(b'{"a": 1}')}, "unknown field 'a' (known fields: video, audio, text, image, tabular, depth, options)"),
     ],
 )
 def test_an_unknown_part_names_the_known_ones(raw: dict[str, Any], message: str) -> None:
