@@ -62,3 +62,10 @@ def subsets(names: Sequence[str]) -> list[tuple[str, ...]]:
 def draw_view(rng: np.random.Generator, channel: Channel, label: int) -> int:
     """Draw the view that a clip of class ``label`` shows."""
     return int(np.searchsorted(np.cumsum(channel[:-1, label]), rng.uniform(), side="right"))
+
+
+def deal_classes(seed: int, count: int, classes: int) -> list[int]:
+    """The class of each clip of a dataset, from shuffled decks of all classes: equally frequent, as ceilings assume."""
+    rng = np.random.default_rng([seed, 105])
+    decks = [rng.permutation(classes) for _ in range(-(-count // classes))]
+    return [int(label) for label in np.concatenate(decks)[:count]]

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import cast
+from typing import Protocol, cast
 
 import av
 import numpy as np
@@ -16,7 +16,32 @@ from av.container import OutputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from training.synth.script import ClipScript, ContainerName
+from training.synth.script import ContainerName
+from training.synth.timeline import Timeline
+
+
+class MediaScript(Protocol):
+    """What a clip's container is made by."""
+
+    @property
+    def container(self) -> ContainerName:
+        """Of the file."""
+
+    @property
+    def width(self) -> int:
+        """Pixels, even."""
+
+    @property
+    def height(self) -> int:
+        """Pixels, even."""
+
+    @property
+    def group_frames(self) -> int:
+        """Frames from one key frame to the next."""
+
+    @property
+    def timeline(self) -> Timeline:
+        """The pts of frames and samples."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +83,7 @@ CODECS: dict[ContainerName, Codecs] = {
 BITS_A_SAMPLE = 2.5
 
 
-def encode_clip(script: ClipScript, frames: Iterable[NDArray[np.uint8]], waveform: NDArray[np.float32]) -> bytes:
+def encode_clip(script: MediaScript, frames: Iterable[NDArray[np.uint8]], waveform: NDArray[np.float32]) -> bytes:
     """Encode and interleave picture and sound.
 
     Args:
@@ -85,7 +110,7 @@ def _seconds(frame: av.VideoFrame | av.AudioFrame) -> Fraction:
     return cast("int", frame.pts) * cast("Fraction", frame.time_base)
 
 
-def _build_pictures(script: ClipScript, frames: Iterable[NDArray[np.uint8]]) -> Iterator[av.VideoFrame]:
+def _build_pictures(script: MediaScript, frames: Iterable[NDArray[np.uint8]]) -> Iterator[av.VideoFrame]:
     timeline = script.timeline
     for pts, planes in zip(timeline.frame_pts, frames, strict=True):
         frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
@@ -94,7 +119,7 @@ def _build_pictures(script: ClipScript, frames: Iterable[NDArray[np.uint8]]) -> 
 
 
 def _build_sounds(
-    script: ClipScript, codecs: Codecs, waveform: NDArray[np.float32], frame_size: int
+    script: MediaScript, codecs: Codecs, waveform: NDArray[np.float32], frame_size: int
 ) -> Iterator[av.AudioFrame]:
     """Frames of ``frame_size`` samples, the last one shorter."""
     channels, length = waveform.shape
@@ -108,7 +133,7 @@ def _build_sounds(
         yield frame
 
 
-def _add_video(container: OutputContainer, script: ClipScript, codecs: Codecs) -> VideoStream:
+def _add_video(container: OutputContainer, script: MediaScript, codecs: Codecs) -> VideoStream:
     options = {**codecs.video_options, "g": str(script.group_frames)}
     stream = cast("VideoStream", container.add_stream(codecs.video, rate=script.timeline.frame_rate, options=options))
     stream.width, stream.height, stream.pix_fmt = script.width, script.height, "yuv420p"
@@ -117,7 +142,7 @@ def _add_video(container: OutputContainer, script: ClipScript, codecs: Codecs) -
     return stream
 
 
-def _add_audio(container: OutputContainer, script: ClipScript, codecs: Codecs, channels: int) -> AudioStream:
+def _add_audio(container: OutputContainer, script: MediaScript, codecs: Codecs, channels: int) -> AudioStream:
     stream = cast("AudioStream", container.add_stream(codecs.audio, rate=script.timeline.sample_rate))
     stream.layout = _layout(channels)
     stream.bit_rate = round(BITS_A_SAMPLE * script.timeline.sample_rate * channels)

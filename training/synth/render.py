@@ -19,6 +19,7 @@ from training.synth.imu import render_imu
 from training.synth.labels import BITS, SENSES, TRACKS, Bit, Track, ceiling
 from training.synth.script import ClipScript, ContainerName, draw_script
 from training.synth.sound import render_waveform
+from training.synth.webvtt import write_cue
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def render_script(script: ClipScript) -> RenderedClip:
 def write_words(script: ClipScript) -> str:
     """The clip's cues as WebVTT."""
     cues = [
-        f"{_timestamp(cue.start_ms)} --> {_timestamp(cue.stop_ms)}\n{cue.phrase.say(segment.activity.phrase)}\n"
+        write_cue(cue.start_ms, cue.stop_ms, cue.phrase.say(segment.activity.phrase))
         for segment in script.segments
         for cue in segment.cues
     ]
@@ -137,9 +138,3 @@ def _render_into(
         depth.write_bytes(video)
         entry = replace(entry, depth=depth)
     return entry
-
-
-def _timestamp(milliseconds: int) -> str:
-    """``hh:mm:ss.ttt``."""
-    seconds, rest = divmod(milliseconds, 1000)
-    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}.{rest:03d}"
