@@ -56,9 +56,10 @@ def block_sparse_attention(
         ``(B, heads, S, d)`` float; zeros, never NaN, where a query keeps no key.
     """
     batch, heads, length, _ = query.shape
+    if length <= (2 * neighbours + 2) * block_size:  # gathering as many blocks as there are would save nothing
+        pattern = block_pattern(length, block_size, neighbours).to(key_mask.device)
+        return dense_attention(query, key, value, (pattern & key_mask[:, None, :])[:, None])
     first = dense_attention(query[:, :, :block_size], key, value, key_mask[:, None, None, :])
-    if length <= block_size:
-        return first
     padding = -length % block_size
     query, key, value = (
         functional.pad(part, (0, 0, 0, padding)).unflatten(2, (-1, block_size)) for part in (query, key, value)

@@ -74,7 +74,7 @@ class BottleneckFusion(Fusion):
         """Fuse windows: ``fused`` is ``(B, num_modalities * D)``; arguments as in :class:`Fusion`."""
         flat, flat_masks = self.flatten(tokens, masks)
         batch = flat[self.modalities[0]].shape[0]
-        shared = self.bottlenecks.expand(batch, -1, -1)
+        shared = self.bottlenecks.repeat(batch, 1, 1)  # a view of a parameter breaks the counting of FLOPs
         for layer in self.layers:
             flat, shared = layer(flat, flat_masks, shared)
         output: FusionOutput = self.readout(flat, flat_masks)

@@ -7,6 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from models.fusion.base import Fusion
 from models.fusion.build import build_fusion
@@ -141,6 +143,15 @@ def test_one_modality_is_enough(case: str) -> None:
 
 
 @every_case
+def test_its_work_can_be_counted(case: str) -> None:
+    tokens, masks = windows(1)
+    fusion = build(CASES[case])
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        fusion(tokens, masks)
+    assert counter.get_total_flops() > 0
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if "position" not in case])
 def test_it_learns_from_each_modality(case: str) -> None:
     """The label is in the audio for half of the windows and in the text for the other half, which lack the audio."""
     torch.manual_seed(0)
