@@ -181,16 +181,19 @@ def test_broken_json_says_where(body: bytes, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("raw", "message"),
+    ("raw", "unknown"),
     [
-        ({"vidoe": b"x"}, "unknown part 'vidoe' (known parts: video, audio, text, image, tabular, depth, options)"),
-        ({"Video": b"x", "text": "words"}, "unknown part 'Video' (known parts: video, audio, text, image, tabular, depth, options)"),
-        ({"body": b"x", "options": b"{}"}, "unknown part 'body' (known parts: video, audio, text, image, tabular, depth, options)"),
-        ({"body": {"instances": []}}, "unknown field 'instances' (known fields: video, audio, text, image, tabular, depth, options)"),
-        ({"body": bytearray(b'{"a": 1}')}, "unknown field 'a' (known fields: video, audio, text, image, tabular, depth, options)"),
+        ({"vidoe": b"x"}, "part 'vidoe'"),
+        ({"Video": b"x", "text": "words"}, "part 'Video'"),
+        ({"body": b"x", "options": b"{}"}, "part 'body'"),
+        ({"imu": b"x"}, "part 'imu'"),
+        ({"body": {"instances": []}}, "field 'instances'"),
+        ({"body": bytearray(b'{"a": 1}')}, "field 'a'"),
     ],
 )
-def test_an_unknown_part_names_the_known_ones(raw: dict[str, Any], message: str) -> None:
+def test_an_unknown_part_names_the_known_ones(raw: dict[str, Any], unknown: str) -> None:
+    kind = unknown.split(maxsplit=1)[0]
+    message = f"unknown {unknown} (known {kind}s: video, audio, text, image, tabular, depth, options)"
     error = refusal(raw, UnknownPart)
     assert error.message == message
     assert (error.status, error.code) == (400, "unknown_part")
@@ -234,18 +237,61 @@ def test_media_pass_unchanged(video: bytes, audio: bytes) -> None:
     assert parts == body == request(video, audio)
 
 
+TABLE = {"guests": 4}
+SWING = [[0.0, 1.0]]
+PARQUET = b"PAR1 columns PAR1"
+
+
+@pytest.mark.parametrize(
+    ("raw", "parts"),
+    [
+        ({"image": bytearray(b"png"), "depth": memoryview(b"mkv")}, {"image": b"png", "depth": b"mkv"}),
+        ({"tabular": TABLE, "imu": SWING}, {"tabular": TABLE, "imu": SWING}),
+        ({"tabular": bytearray(b"a\n1\n"), "imu": "x\n1\n"}, {"tabular": b"a\n1\n", "imu": "x\n1\n"}),
+        ({"body": {"image": encoded(b"png"), "tabular": [TABLE]}}, {"image": b"png", "tabular": [TABLE]}),
+        ({"body": {"imu": encoded(PARQUET), "tabular": "a\n1\n"}}, {"tabular": "a\n1\n", "imu": PARQUET}),
+        ({"body": json.dumps({"imu": SWING})}, {"imu": SWING}),
+        ({"body": json.dumps({"imu": SWING, "gaze": None}).encode()}, {"imu": SWING}),
+    ],
+)
+def test_tables_come_as_files_as_text_and_as_json(raw: dict[str, Any], parts: dict[str, Any]) -> None:
+    assert parse_request(raw, LIMITS, ("imu", "gaze")).parts == parts
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        ({"image": "words"}, "part 'image' must be bytes, got text"),
+        ({"tabular": 7}, "'tabular' must be a table, got a number"),
+        ({"body": {"imu": True}}, "'imu' must be a table, got a boolean"),
+        ({"body": {"imu": "UEFSMQ=bad"}}, "field 'imu' is not valid base64"),
+        ({"body": {"depth": [1]}}, "field 'depth' must be a base64 string, got a JSON list"),
+        ({"options": {"top_k": 3}}, "the request has none of the parts video, audio, text, image, tabular, depth, imu"),
+    ],
+)
+def test_a_table_of_the_wrong_kind_is_named(raw: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        parse_request(raw, LIMITS, ("imu",))
+    assert caught.value.message == message
+
+
+def test_an_unknown_part_names_the_models_sequences_too() -> None:
+    with pytest.raises(UnknownPart, match=r"tabular, depth, imu, gaze, options\)"):
+        parse_request({"vidoe": b"x"}, LIMITS, ("imu", "gaze"))
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.binary().map(bytearray),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=5,
 )
-names = st.sampled_from(["body", "video", "audio", "text", "options"])
+names = st.sampled_from(["body", "video", "audio", "text", "options", "image", "tabular", "imu"])
 
 
 @given(st.dictionaries(names | st.text(max_size=5), json_values, max_size=4))
 def test_anything_is_a_request_or_an_error_of_the_tree(raw: dict[str, Any]) -> None:
     try:
-        outcome: ActivityRequest | ActivityError = parse_request(raw, LIMITS)
+        outcome: ActivityRequest | ActivityError = parse_request(raw, LIMITS, ("imu",))
     except ActivityError as error:
         outcome = error
     assert isinstance(outcome, ActivityRequest) or outcome.status in {400, 413}
