@@ -9,6 +9,7 @@ from collections.abc import Callable
 import typer
 from rich.markup import escape
 
+from cli.crossval import crossval
 from cli.errors import CommandError
 from cli.evaluate import evaluate
 from cli.inspection import inspect_model
@@ -16,6 +17,7 @@ from cli.package import package
 from cli.predict import predict
 from cli.progress import stderr
 from cli.serve import scale, serve, status, stop
+from cli.split import split
 from cli.synth import synth
 from cli.train import train
 from client.errors import ClientError
@@ -56,7 +58,7 @@ def flow(docstring: str) -> str:
 
 PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     SERVING: (serve, stop, status, scale, predict),
-    MODEL: (synth, train, evaluate, inspect_model, package),
+    MODEL: (synth, split, train, crossval, evaluate, inspect_model, package),
 }
 for panel, commands in PANELS.items():
     for command in commands:
