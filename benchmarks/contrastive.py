@@ -29,7 +29,7 @@ class PeakMemory(TorchDispatchMode):
     """Counts the bytes of the tensors that are alive among those made inside it."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.alive = 0
         self.peak = 0
         self._known: set[int] = set()
@@ -58,7 +58,7 @@ class PeakMemory(TorchDispatchMode):
 
 
 def make_step(num_windows: int, width: int, chunk_size: int | None, device: torch.device) -> Callable[[], None]:
-    """Both directions of one pair of modalities, forward and backward; windows are four a run."""
+    """Both directions of one pair of modalities, forward and backward; windows are four a clip."""
     drawn = torch.nn.functional.normalize(torch.randn(2, num_windows, width, device=device), dim=-1)
     one, other = drawn[0].clone().requires_grad_(), drawn[1].clone().requires_grad_()
     index = torch.arange(num_windows, device=device)

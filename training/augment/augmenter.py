@@ -43,7 +43,8 @@ class Augmenter:
         Args:
             modality: its name.
             tensors: each ``(C, R, ...)``; they are not changed in place.
-            masks: ``(C, R)`` bool, True where the hop has the modality; the other hops stay as they are.
+            masks: ``(C, R)`` bool, True where the hop has the modality; the other hops stay as they are, but for a
+                picture's, which is one a run.
 
         Returns:
             Tensors of the same shapes and dtypes; the very same ones where nothing is asked.
@@ -53,7 +54,8 @@ class Augmenter:
         if track is not None:
             return (augment_pictures(tensors[0], masks, track),)
         if modality == "image" and config.image is not None:
-            return (augment_pictures(tensors[0][:, :, None], masks, config.image)[:, :, 0],)
+            anywhere = masks.any(dim=1, keepdim=True).expand_as(masks)  # one picture a run, beyond its clip's end too:
+            return (augment_pictures(tensors[0][:, :, None], anywhere, config.image)[:, :, 0],)  # encoded but once
         if modality == "audio" and config.audio is not None and self.model_config.audio is not None:
             audio = self.model_config.audio
             return (augment_samples(tensors[0], masks, config.audio, audio, hop_samples=self.model_config.hop_samples),)

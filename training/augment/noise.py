@@ -52,7 +52,8 @@ def draw_noise(samples: Tensor, kind: NoiseKind, generator: torch.Generator | No
     spectrum = torch.fft.rfft(white)
     frequencies = torch.arange(spectrum.shape[-1], device=samples.device, dtype=samples.dtype)
     shape = frequencies.clamp(min=1.0).rsqrt() * (frequencies > 0)  # power falls as 1/f; no constant part
-    return torch.fft.irfft(spectrum * shape, n=samples.shape[-1])
+    pink: Tensor = torch.fft.irfft(spectrum * shape, n=samples.shape[-1])
+    return pink
 
 
 def add_at_snr(samples: Tensor, noise: Tensor, snr_db: float | Tensor, counted: Tensor) -> Tensor:

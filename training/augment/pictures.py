@@ -75,26 +75,35 @@ def _crop(frames: Tensor, crop_scale: tuple[float, float]) -> Tensor:
 
 
 def _colour(frames: Tensor, masks: Tensor, config: ImageAugmentation) -> Tensor:
-    """Brightness, then contrast around the run's mean grey, then saturation: ``frames`` float in [0, 255]."""
-    if config.brightness:
-        frames = frames * _factor(config.brightness, frames)
+    """Brightness b, then contrast c around the run's mean grey m, then saturation s: ``frames`` float in [0, 255].
+
+    Each is linear, and the weights of grey add to 1, so that together they are
+    ``s c b x + (1 - s) c b grey(x) + (1 - c) b m``: two passes over the frames instead of six.
+    """
+    brightness = _factors(config.brightness, frames)
+    contrast = _factors(config.contrast, frames)
+    saturation = _factors(config.saturation if frames.shape[3] == len(GREY) else 0.0, frames)
+    slope = contrast * brightness
+    changed = frames * of_runs(saturation * slope, frames)
     if config.contrast:
-        by_hop = _grey(frames).mean(dim=(2, 3, 4, 5)) * masks
-        mean = of_runs(by_hop.sum(dim=1) / masks.sum(dim=1).clamp(min=1), frames)
-        frames = mean + (frames - mean) * _factor(config.contrast, frames)
-    if config.saturation and frames.shape[3] == 3:
-        grey = _grey(frames)
-        frames = grey + (frames - grey) * _factor(config.saturation, frames)
-    return frames
+        means = _grey(frames.mean(dim=(2, 4, 5), keepdim=True)).flatten(1) * masks
+        mean = means.sum(dim=1) / masks.sum(dim=1).clamp(min=1)
+        changed += of_runs((1.0 - contrast) * brightness * mean, frames)
+    if config.saturation and frames.shape[3] == len(GREY):
+        changed += _grey(frames) * of_runs((1.0 - saturation) * slope, frames)
+    return changed
 
 
-def _factor(strength: float, frames: Tensor) -> Tensor:
-    return of_runs(uniform(len(frames), (1.0 - strength, 1.0 + strength), frames), frames)
+def _factors(strength: float, frames: Tensor) -> Tensor:
+    """A factor a run ``(C,)`` around 1; nothing is drawn where it can only be 1."""
+    if not strength:
+        return torch.ones(len(frames), device=frames.device)
+    return uniform(len(frames), (1.0 - strength, 1.0 + strength), frames)
 
 
 def _grey(frames: Tensor) -> Tensor:
-    """``(..., 1, H, W)``: a picture of one channel is grey already."""
-    if frames.shape[3] != 3:
+    """``(C, R, T, 1, H, W)``: a picture of one channel is grey already."""
+    if frames.shape[3] != len(GREY):
         return frames
-    weights = torch.tensor(GREY, device=frames.device).view(3, 1, 1)
-    return (frames * weights).sum(dim=3, keepdim=True)
+    red, green, blue = (channel * weight for channel, weight in zip(frames.unbind(3), GREY, strict=True))
+    return (red + green + blue).unsqueeze(3)

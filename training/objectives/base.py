@@ -30,16 +30,17 @@ class ObjectiveInput:
     """For each modality ``(B, hops, S, D)`` float."""
     masks: Mapping[Modality, Tensor]
     """For each modality ``(B, hops)`` bool, True where the hop has it."""
-    runs: Tensor
-    """``(B,)`` int64: which run a window is of. The windows of a run overlap: they are no negatives of each other."""
+    clips: Tensor
+    """``(B,)`` int64: which clip a window is of, by a number that is the same in every process. The windows of a clip
+    overlap or resemble each other: they are no negatives of each other."""
     fuse: Callable[[Mapping[Modality, Tensor], Mapping[Modality, Tensor]], Fused]
     """The model's fusion."""
 
     def __post_init__(self) -> None:
         sizes = {tuple(self.tokens[name].shape[:2]) for name in self.tokens}
         sizes |= {tuple(mask.shape) for mask in self.masks.values()}
-        if set(self.tokens) != set(self.masks) or len(sizes) != 1 or self.runs.shape != (next(iter(sizes))[0],):
-            raise ValueError(f"tokens, masks and runs must be of the same windows and hops, got {sorted(sizes)}")
+        if set(self.tokens) != set(self.masks) or len(sizes) != 1 or self.clips.shape != (next(iter(sizes))[0],):
+            raise ValueError(f"tokens, masks and clips must be of the same windows and hops, got {sorted(sizes)}")
 
     def present(self, modality: Modality) -> Tensor:
         """``(B,)`` bool: which windows have a modality on at least one hop."""

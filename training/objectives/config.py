@@ -55,7 +55,7 @@ class TemporalOrderConfig(Settings):
 class MatchingConfig(Settings):
     """Says whether a window's modalities belong together.
 
-    ``modalities`` are those that are exchanged between runs; without them, any of the model.
+    ``modalities`` are those that are exchanged between clips; without them, any of the model.
     """
 
     weight: Weight = 1.0

@@ -24,7 +24,7 @@ class Contrastive(Objective):
     """Symmetric InfoNCE by pairs of modalities, over the windows of all processes.
 
     A window's embedding of a modality is the mean of its tokens over the hops that have it, normed and projected.
-    Windows of one run are no negatives of each other: they overlap, or show the same moment's neighbours. A window in
+    Windows of one clip are no negatives of each other: they overlap, or resemble each other. A window in
     which one of the two is absent is neither query nor negative of that pair. Each pair has a temperature of its own;
     the loss is the mean over the pairs that count any window.
 
@@ -59,21 +59,21 @@ class Contrastive(Objective):
         """The mean over pairs and directions; 0 where no window has two modalities of a pair."""
         with torch.no_grad():  # as CLIP does: a clamp inside the graph would leave a scale beyond the bound for good
             self.log_scales.clamp_(0.0, MAX_LOG_SCALE)
-        with torch.autocast(inputs.runs.device.type, enabled=False):
+        with torch.autocast(inputs.clips.device.type, enabled=False):
             return self._loss(inputs)
 
     def _loss(self, inputs: ObjectiveInput) -> Tensor:
-        device = inputs.runs.device
-        processes = Processes.of_rows(len(inputs.runs), device)
-        own = torch.arange(len(inputs.runs), device=device) + processes.offset
-        runs = processes.gather(inputs.runs) * len(processes.sizes) + processes.ranks(device)
+        device = inputs.clips.device
+        processes = Processes.of_rows(len(inputs.clips), device)
+        own = torch.arange(len(inputs.clips), device=device) + processes.offset
+        clips = processes.gather(inputs.clips)
         embedded = {name: self.embed(name, inputs) for name in self.names}
         gathered = {name: processes.gather(rows) for name, rows in embedded.items()}
         present = {name: processes.gather(inputs.present(name).to(torch.uint8)).bool() for name in self.names}
         losses, num_counted = [], []
         for index, (one, other) in enumerate(self.pairs):
             counted = present[one] & present[other]
-            pairing = Pairing(runs[own], runs, counted, own)
+            pairing = Pairing(clips[own], clips, counted, own)
             scale = self.log_scales[index].exp()
             there = info_nce(embedded[one] * scale, gathered[other], pairing, self.chunk_size)
             back = info_nce(embedded[other] * scale, gathered[one], pairing, self.chunk_size)

@@ -54,8 +54,3 @@ class Processes:
         padded = torch.cat([rows, rows.new_zeros(longest - len(rows), *rows.shape[1:])])
         gathered = cast("Tensor", _GatherRows.apply(padded))  # type: ignore[no-untyped-call]
         return torch.cat([part[:size] for part, size in zip(gathered.split(longest), self.sizes, strict=True)])
-
-    def ranks(self, device: torch.device) -> Tensor:
-        """``(N,)`` int64: which process each gathered row is of."""
-        sizes = torch.tensor(self.sizes, device=device)
-        return torch.repeat_interleave(torch.arange(len(self.sizes), device=device), sizes)

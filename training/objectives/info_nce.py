@@ -19,9 +19,9 @@ from torch import Tensor
 class Pairing:
     """Which keys stand against which queries: n queries, N keys."""
 
-    query_runs: Tensor
+    query_clips: Tensor
     """``(n,)`` int64."""
-    key_runs: Tensor
+    key_clips: Tensor
     """``(N,)`` int64."""
     key_counted: Tensor
     """``(N,)`` bool: keys that may be negatives."""
@@ -29,10 +29,10 @@ class Pairing:
     """``(n,)`` int64: each query's own key, its positive, which is always allowed."""
 
     def allowed(self, rows: slice, columns: slice) -> Tensor:
-        """A block of the mask: counted keys of other runs, and one's own."""
-        other_run = self.query_runs[rows, None] != self.key_runs[None, columns]
+        """A block of the mask: counted keys of other clips, and one's own."""
+        other_clip = self.query_clips[rows, None] != self.key_clips[None, columns]
         index = torch.arange(columns.start, columns.stop, device=self.own.device)
-        return (other_run & self.key_counted[None, columns]) | (self.own[rows, None] == index[None])
+        return (other_clip & self.key_counted[None, columns]) | (self.own[rows, None] == index[None])
 
 
 def info_nce(queries: Tensor, keys: Tensor, pairing: Pairing, chunk_size: int | None = None) -> Tensor:

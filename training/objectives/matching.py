@@ -15,9 +15,9 @@ from training.objectives.config import MatchingConfig
 
 
 class Matching(Objective):
-    """In half of the windows one modality is that of another run's window, and a head on the fused embedding tells.
+    """In half of the windows one modality is that of another clip's window, and a head on the fused embedding tells.
 
-    A window counts where it has two modalities and another run's window has the drawn one with something else in it.
+    A window counts where it has two modalities and another clip's window has the drawn one with something else in it.
     Both its versions, the true and the mixed one, see the hops that both windows have, so that a gap in the mask gives
     nothing away.
 
@@ -43,11 +43,11 @@ class Matching(Objective):
 
     def forward(self, inputs: ObjectiveInput) -> Tensor:
         """Binary cross-entropy over the windows that count."""
-        partners = {name: draw_partners(inputs.present(name), inputs.runs) for name in self.exchanged}
+        partners = {name: draw_partners(inputs.present(name), inputs.clips) for name in self.exchanged}
         usable = torch.stack([_usable(inputs, name, partners[name]) for name in self.exchanged], dim=1)
         several = torch.stack([inputs.present(name) for name in self.modalities]).sum(dim=0) >= 2
         chosen = draw_among(usable & several[:, None])
-        mixed = torch.rand(len(inputs.runs), device=inputs.runs.device) < 0.5
+        mixed = torch.rand(len(inputs.clips), device=inputs.clips.device) < 0.5
         logits = self.logits(inputs, partners, chosen, mixed)
         losses = functional.binary_cross_entropy_with_logits(logits, (~mixed).to(logits), reduction="none")
         return mean_where(losses, chosen.any(dim=1))
@@ -70,23 +70,23 @@ class Matching(Objective):
         return full_precision(self.head(inputs.fuse(tokens, masks).fused)).squeeze(-1)
 
 
-def draw_partners(present: Tensor, runs: Tensor) -> Tensor:
-    """For each window one of another run that has the modality, each with the same chance.
+def draw_partners(present: Tensor, clips: Tensor) -> Tensor:
+    """For each window one of another clip that has the modality, each with the same chance.
 
     Args:
         present: ``(B,)`` bool.
-        runs: ``(B,)`` int64.
+        clips: ``(B,)`` int64.
 
     Returns:
         ``(B,)`` int64; a window's own index where there is none.
     """
-    index = torch.arange(len(runs), device=runs.device)
-    pool = index[present][runs[present].argsort(stable=True)]  # run after run: one's own run is a stretch of it
-    pool_runs = runs[pool]
-    first = torch.searchsorted(pool_runs, runs)
-    stop = torch.searchsorted(pool_runs, runs, right=True)
+    index = torch.arange(len(clips), device=clips.device)
+    pool = index[present][clips[present].argsort(stable=True)]  # clip after clip: one's own is a stretch of it
+    pool_clips = clips[pool]
+    first = torch.searchsorted(pool_clips, clips)
+    stop = torch.searchsorted(pool_clips, clips, right=True)
     num_others = len(pool) - (stop - first)
-    steps = (torch.rand(len(runs), device=runs.device, dtype=torch.float64) * num_others).long()
+    steps = (torch.rand(len(clips), device=clips.device, dtype=torch.float64) * num_others).long()
     if len(pool) == 0:
         return index
     return torch.where(num_others > 0, pool[(stop + steps) % len(pool)], index)
@@ -97,4 +97,4 @@ def _usable(inputs: ObjectiveInput, name: Modality, partner: Tensor) -> Tensor:
     tokens, mask = inputs.tokens[name].detach(), inputs.masks[name]
     shared = mask & mask[partner]
     differs = (tokens != tokens[partner]).flatten(2).any(dim=2) & shared
-    return differs.any(dim=1) & (inputs.runs != inputs.runs[partner])
+    return differs.any(dim=1) & (inputs.clips != inputs.clips[partner])

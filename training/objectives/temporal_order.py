@@ -46,7 +46,7 @@ class TemporalOrder(Objective):
         orders = self.draw_orders(inputs)
         changed = torch.stack([_changes(inputs, name, orders[name]) for name in self.timed], dim=1)
         moved = changed.any(dim=1, keepdim=True).expand_as(changed) if self.together else draw_among(changed)
-        shuffled = torch.rand(len(inputs.runs), device=inputs.runs.device) < 0.5
+        shuffled = torch.rand(len(inputs.clips), device=inputs.clips.device) < 0.5
         logits = self.logits(inputs, orders, moved & shuffled[:, None])
         losses = functional.binary_cross_entropy_with_logits(logits, shuffled.to(logits), reduction="none")
         return mean_where(losses, moved.any(dim=1))

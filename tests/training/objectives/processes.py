@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import distributed, multiprocessing
+from torch import distributed
+from torch.multiprocessing.spawn import spawn
 
 from tests.training.objectives.windows import make_windows
 from training.objectives.base import ObjectiveInput
@@ -15,8 +16,8 @@ from training.objectives.config import ContrastiveConfig
 from training.objectives.contrastive import Contrastive
 
 NAMES = ("video", "audio", "text")
-BORDERS = (0, 8, 12)
-"""Where the processes' shares of the twelve windows begin; a run is whole in one of them."""
+BORDERS = (0, 7, 12)
+"""Where the processes' shares of the twelve windows begin; one clip has a window in either."""
 
 
 def make_objective(chunk_size: int | None, pairs: tuple[tuple[str, str], ...] | None = None) -> Contrastive:
@@ -26,11 +27,10 @@ def make_objective(chunk_size: int | None, pairs: tuple[tuple[str, str], ...] | 
 
 
 def share_of(inputs: ObjectiveInput, start: int, stop: int) -> ObjectiveInput:
-    """The windows of one process; its runs are counted from 0, as its own batch would."""
+    """The windows of one process."""
     tokens = {name: t[start:stop].clone().requires_grad_() for name, t in inputs.tokens.items()}
     masks = {name: mask[start:stop] for name, mask in inputs.masks.items()}
-    runs = inputs.runs[start:stop] - inputs.runs[start]
-    return ObjectiveInput(tokens, masks, runs, inputs.fuse)
+    return ObjectiveInput(tokens, masks, inputs.clips[start:stop], inputs.fuse)
 
 
 def _work(rank: int, folder: str) -> None:
@@ -53,5 +53,5 @@ def _work(rank: int, folder: str) -> None:
 
 def run_processes(folder: Path) -> list[dict[str, Any]]:
     """Start both, wait, and give what each of them found."""
-    multiprocessing.spawn(_work, args=(str(folder),), nprocs=2)  # type: ignore[no-untyped-call]
+    spawn(_work, args=(str(folder),), nprocs=2)
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]

@@ -59,4 +59,4 @@ def test_what_makes_no_sense_is_refused(settings: dict[str, object], message: st
 def test_windows_have_to_agree_in_number() -> None:
     inputs = make_windows()
     with pytest.raises(ValueError, match="of the same windows and hops"):
-        type(inputs)(inputs.tokens, inputs.masks, inputs.runs[:-1], inputs.fuse)
+        type(inputs)(inputs.tokens, inputs.masks, inputs.clips[:-1], inputs.fuse)

@@ -22,19 +22,20 @@ def direction(objective: Contrastive, inputs: ObjectiveInput, index: int, *, bac
     """The losses of one direction of one pair, by loops over the windows that have both."""
     one, other = reversed(objective.pairs[index]) if back else objective.pairs[index]
     scale = objective.log_scales[index].exp().item()
-    rows = [i for i in range(len(inputs.runs)) if inputs.masks[one][i].any() and inputs.masks[other][i].any()]
+    rows = [i for i in range(len(inputs.clips)) if inputs.masks[one][i].any() and inputs.masks[other][i].any()]
 
     def embed(name: str, row: int) -> Tensor:
         kept = inputs.tokens[name][row][inputs.masks[name][row]]
         pooled = kept.flatten(0, 1).mean(dim=0)
-        normed = functional.layer_norm(pooled, pooled.shape) * objective.norms[name].weight + objective.norms[name].bias
-        projected = objective.projections[name].weight @ normed
-        return projected / projected.norm()
+        weights = dict(objective.named_parameters())
+        normed = functional.layer_norm(pooled, pooled.shape) * weights[f"norms.{name}.weight"]
+        projected = weights[f"projections.{name}.weight"] @ (normed + weights[f"norms.{name}.bias"])
+        return torch.div(projected, projected.norm())
 
     losses = []
     for i in rows:
         similarities = {j: scale * (embed(one, i) @ embed(other, j)).item() for j in rows}
-        seen = [j for j in rows if j == i or inputs.runs[j] != inputs.runs[i]]
+        seen = [j for j in rows if j == i or inputs.clips[j] != inputs.clips[i]]
         losses.append(math.log(sum(math.exp(similarities[j]) for j in seen)) - similarities[i])
     return losses
 
@@ -56,29 +57,29 @@ def test_windows_without_both_modalities_count_nothing() -> None:
     objective, inputs = make_objective(None), make_windows()
     before = objective(inputs)
     junk = {name: torch.where(inputs.masks[name][..., None, None], t, 1e6) for name, t in inputs.tokens.items()}
-    assert objective(ObjectiveInput(junk, inputs.masks, inputs.runs, inputs.fuse)) == before
+    assert objective(ObjectiveInput(junk, inputs.masks, inputs.clips, inputs.fuse)) == before
     lonely = ~(inputs.present("video") & inputs.present("audio"))
     assert lonely.any()
     objective = make_objective(None, pairs=(("video", "audio"),))
     before = objective(inputs)
     junk = {name: torch.where(lonely[:, None, None, None], -t, t) for name, t in inputs.tokens.items()}
-    assert objective(ObjectiveInput(junk, inputs.masks, inputs.runs, inputs.fuse)) == before
+    assert objective(ObjectiveInput(junk, inputs.masks, inputs.clips, inputs.fuse)) == before
 
 
 @pytest.mark.parametrize("chunk_size", [None, 5])
 def test_nothing_that_counts_is_a_loss_of_zero_with_finite_gradients(chunk_size: int | None) -> None:
     objective, inputs = make_objective(chunk_size), make_windows()
     tokens = {name: t.requires_grad_() for name, t in inputs.tokens.items()}
-    loss = objective(ObjectiveInput(tokens, full_masks(inputs, value=False), inputs.runs, inputs.fuse))
+    loss = objective(ObjectiveInput(tokens, full_masks(inputs, value=False), inputs.clips, inputs.fuse))
     loss.backward()
     assert loss.item() == 0.0
     assert all(p.grad is not None and not p.grad.any() for p in objective.parameters())
     assert all(t.grad is not None and not t.grad.any() for t in tokens.values())
 
 
-def test_one_run_alone_has_no_negatives() -> None:
+def test_one_clip_alone_has_no_negatives() -> None:
     inputs = make_windows()
-    alone = ObjectiveInput(inputs.tokens, inputs.masks, torch.zeros_like(inputs.runs), inputs.fuse)
+    alone = ObjectiveInput(inputs.tokens, inputs.masks, torch.zeros_like(inputs.clips), inputs.fuse)
     assert make_objective(None)(alone).item() == pytest.approx(0.0, abs=1e-12)
 
 
@@ -98,7 +99,7 @@ def test_it_learns_which_windows_belong_together() -> None:
     objective, inputs = make_objective(None, pairs=(("video", "audio"),)), make_windows(batch=24)
     mixing = torch.randn(4, 4, dtype=torch.float64)
     tokens = dict(inputs.tokens) | {"audio": inputs.tokens["video"] @ mixing}
-    matched = ObjectiveInput(tokens, full_masks(inputs), inputs.runs, inputs.fuse)
+    matched = ObjectiveInput(tokens, full_masks(inputs), inputs.clips, inputs.fuse)
     optimizer = torch.optim.Adam(objective.parameters(), lr=0.05)
     first = objective(matched).item()
     for _ in range(200):
@@ -114,7 +115,7 @@ def test_it_learns_which_windows_belong_together() -> None:
 def test_half_precision_around_it_changes_nothing(chunk_size: int | None) -> None:
     inputs = make_windows()
     tokens = {name: t.float() for name, t in inputs.tokens.items()}
-    single = ObjectiveInput(tokens, inputs.masks, inputs.runs, inputs.fuse)
+    single = ObjectiveInput(tokens, inputs.masks, inputs.clips, inputs.fuse)
     objective = make_objective(chunk_size).float()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         mixed = objective(single)
@@ -134,7 +135,7 @@ def test_two_processes_give_the_loss_and_the_gradients_of_one(tmp_path: Path) ->
     for chunk_size in (None, 3):
         objective = make_objective(chunk_size)
         tokens = {name: t.clone().requires_grad_() for name, t in inputs.tokens.items()}
-        loss = objective(ObjectiveInput(tokens, inputs.masks, inputs.runs, inputs.fuse))
+        loss = objective(ObjectiveInput(tokens, inputs.masks, inputs.clips, inputs.fuse))
         loss.backward()
         shares = [result[str(chunk_size)] for result in found]
         assert shares[0]["loss"] != pytest.approx(shares[1]["loss"], abs=1e-3)

@@ -19,7 +19,7 @@ def reference(queries: Tensor, keys: Tensor, pairing: Pairing) -> list[float]:
     for row, own in enumerate(pairing.own.tolist()):
         total = 0.0
         for column in range(len(keys)):
-            negative = pairing.query_runs[row] != pairing.key_runs[column] and bool(pairing.key_counted[column])
+            negative = pairing.query_clips[row] != pairing.key_clips[column] and bool(pairing.key_counted[column])
             if negative or column == own:
                 total += math.exp((queries[row] @ keys[column]).item())
         losses.append(math.log(total) - (queries[row] @ keys[own]).item())
@@ -30,10 +30,10 @@ def draw(n: int = 9, total: int = 14, width: int = 5, seed: int = 0) -> tuple[Te
     generator = torch.Generator().manual_seed(seed)
     queries = torch.randn(n, width, generator=generator, dtype=torch.float64).requires_grad_()
     keys = torch.randn(total, width, generator=generator, dtype=torch.float64).requires_grad_()
-    runs = torch.randint(0, 6, (total,), generator=generator)
+    clips = torch.randint(0, 6, (total,), generator=generator)
     own = torch.randperm(total, generator=generator)[:n]
     counted = torch.rand(total, generator=generator) < 0.7
-    return queries, keys, Pairing(runs[own], runs, counted, own)
+    return queries, keys, Pairing(clips[own], clips, counted, own)
 
 
 def gradients(loss: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -70,11 +70,11 @@ def test_the_gradients_of_chunks_are_those_of_finite_differences() -> None:
 
 @pytest.mark.parametrize("chunk_size", [None, 4])
 def test_what_does_not_count_changes_nothing(chunk_size: int | None) -> None:
-    """Keys of the query's own run and keys that are absent, but for the query's own."""
+    """Keys of the query's own clip and keys that are absent, but for the query's own."""
     queries, keys, pairing = draw()
     before = info_nce(queries, keys, pairing, chunk_size)
     for row, own in enumerate(pairing.own.tolist()):
-        unseen = ~pairing.key_counted | (pairing.key_runs == pairing.query_runs[row])
+        unseen = ~pairing.key_counted | (pairing.key_clips == pairing.query_clips[row])
         unseen[own] = False
         assert unseen.any()
         changed = torch.where(unseen[:, None], 50.0, keys)
@@ -93,8 +93,8 @@ class LargestTensor(TorchDispatchMode):
     """Records the most elements that any operation's result has."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.elements = 0
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.elements: int = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         del types
@@ -110,7 +110,8 @@ def largest_tensor(num_windows: int, chunk_size: int | None) -> int:
     queries, keys = torch.randn(2, num_windows, 8, requires_grad=True).unbind()
     index = torch.arange(num_windows)
     pairing = Pairing(index, index, torch.ones(num_windows, dtype=torch.bool), index)
-    with LargestTensor() as recorder:
+    recorder = LargestTensor()
+    with recorder:
         info_nce(queries, keys, pairing, chunk_size).sum().backward()
     return recorder.elements
 

@@ -74,7 +74,7 @@ def test_only_modalities_that_are_there_are_dropped_and_each_in_its_turn() -> No
     objective = make_objective()
     present = torch.stack([inputs.present(name) for name in NAMES], dim=1)
     for _ in range(40):
-        objective(ObjectiveInput(inputs.tokens, inputs.masks, inputs.runs, fuse))  # type: ignore[arg-type]
+        objective(ObjectiveInput(inputs.tokens, inputs.masks, inputs.clips, fuse))  # type: ignore[arg-type]
     removed = present[None] & ~torch.stack(seen)
     assert (removed.sum(dim=2) == (present.sum(dim=1) >= 2)).all()
     assert (removed.any(dim=0) == (present & (present.sum(dim=1, keepdim=True) >= 2))).all()
@@ -83,7 +83,7 @@ def test_only_modalities_that_are_there_are_dropped_and_each_in_its_turn() -> No
 def test_windows_of_one_modality_count_nothing() -> None:
     objective, inputs = make_objective(), make_windows()
     masks = full_masks(inputs, value=False) | {"audio": inputs.masks["audio"]}
-    loss = objective(ObjectiveInput(inputs.tokens, masks, inputs.runs, inputs.fuse))
+    loss = objective(ObjectiveInput(inputs.tokens, masks, inputs.clips, inputs.fuse))
     loss.backward()
     assert loss.item() == 0.0
     assert all(p.grad is not None and not p.grad.any() for p in objective.parameters())
@@ -97,7 +97,7 @@ def test_it_learns_what_can_be_known() -> None:
     dropped = torch.tensor([False, True, False]).expand(32, 3)
     audio = inputs.tokens["video"] @ mixing
     tokens = {"video": inputs.tokens["video"], "audio": audio, "text": torch.zeros_like(audio)}
-    known = ObjectiveInput(tokens, full_masks(inputs), inputs.runs, inputs.fuse)
+    known = ObjectiveInput(tokens, full_masks(inputs), inputs.clips, inputs.fuse)
     objective = make_objective()
     optimizer = torch.optim.Adam(objective.parameters(), lr=0.02)
     first = objective.error(known, dropped).item()

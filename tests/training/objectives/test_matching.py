@@ -27,19 +27,19 @@ def make_objective(modalities: tuple[str, ...] | None = None, names: tuple[str, 
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 3)), min_size=1, max_size=12), st.integers(0, 99))
-def test_a_partner_is_of_another_run_and_has_the_modality(rows: list[tuple[bool, int]], seed: int) -> None:
+def test_a_partner_is_of_another_clip_and_has_the_modality(rows: list[tuple[bool, int]], seed: int) -> None:
     torch.manual_seed(seed)
-    present, runs = torch.tensor([row[0] for row in rows]), torch.tensor([row[1] for row in rows])
-    for index, partner in enumerate(draw_partners(present, runs).tolist()):
-        others = [j for j, (there, run) in enumerate(rows) if there and run != rows[index][1]]
+    present, clips = torch.tensor([row[0] for row in rows]), torch.tensor([row[1] for row in rows])
+    for index, partner in enumerate(draw_partners(present, clips).tolist()):
+        others = [j for j, (there, clip) in enumerate(rows) if there and clip != rows[index][1]]
         assert partner in others if others else partner == index
 
 
 def test_every_partner_has_the_same_chance() -> None:
     torch.manual_seed(0)
-    runs = torch.tensor([0, 1, 1, 2, 3, 0, 3])
+    clips = torch.tensor([0, 1, 1, 2, 3, 0, 3])
     present = torch.tensor([True, True, True, False, True, True, True])
-    drawn = torch.stack([draw_partners(present, runs) for _ in range(4000)])
+    drawn = torch.stack([draw_partners(present, clips) for _ in range(4000)])
     shares = functional.one_hot(drawn, 7).double().mean(dim=0)
     assert shares[0, [1, 2, 4, 6]].tolist() == pytest.approx([0.25] * 4, abs=0.03)
     assert shares[3, [0, 1, 2, 4, 5, 6]].tolist() == pytest.approx([1 / 6] * 6, abs=0.03)
@@ -51,7 +51,7 @@ def test_the_loss_is_the_definition() -> None:
     torch.manual_seed(5)
     loss = objective(inputs).item()
     torch.manual_seed(5)
-    partners = {name: draw_partners(inputs.present(name), inputs.runs) for name in NAMES}
+    partners = {name: draw_partners(inputs.present(name), inputs.clips) for name in NAMES}
     usable = torch.zeros(12, 3, dtype=torch.bool)
     for row in range(12):
         for index, name in enumerate(NAMES):
@@ -80,14 +80,14 @@ def test_the_loss_is_the_definition() -> None:
 def test_masks_are_the_same_whether_mixed_or_not() -> None:
     """Else a gap would tell them apart."""
     objective, inputs = make_objective(("audio",)), make_windows()
-    partners = {"audio": draw_partners(inputs.present("audio"), inputs.runs)}
+    partners = {"audio": draw_partners(inputs.present("audio"), inputs.clips)}
     seen: list[dict[str, Tensor]] = []
 
     def fuse(tokens: dict[str, Tensor], masks: dict[str, Tensor]) -> object:
         seen.append(masks)
         return side_by_side(tokens, masks)
 
-    watched = ObjectiveInput(inputs.tokens, inputs.masks, inputs.runs, fuse)  # type: ignore[arg-type]
+    watched = ObjectiveInput(inputs.tokens, inputs.masks, inputs.clips, fuse)  # type: ignore[arg-type]
     here = torch.ones(12, 1, dtype=torch.bool)
     for mixed in (True, False):
         objective.logits(watched, partners, here, torch.full((12,), mixed))
@@ -96,18 +96,18 @@ def test_masks_are_the_same_whether_mixed_or_not() -> None:
 
 
 def test_what_cannot_be_mixed_counts_nothing() -> None:
-    """One run alone, one modality alone, and runs that all sound the same."""
+    """One clip alone, one modality alone, and clips that all sound the same."""
     objective, inputs = make_objective(("audio",)), make_windows()
     same = dict(inputs.tokens) | {"audio": inputs.tokens["audio"][:1].expand_as(inputs.tokens["audio"])}
     lonely = full_masks(inputs, value=False) | {"audio": inputs.masks["audio"]}
-    for tokens, masks, runs in (
-        (inputs.tokens, inputs.masks, torch.zeros_like(inputs.runs)),
-        (inputs.tokens, lonely, inputs.runs),
-        (same, full_masks(inputs), inputs.runs),
-        (inputs.tokens, full_masks(inputs, value=False), inputs.runs),
+    for tokens, masks, clips in (
+        (inputs.tokens, inputs.masks, torch.zeros_like(inputs.clips)),
+        (inputs.tokens, lonely, inputs.clips),
+        (same, full_masks(inputs), inputs.clips),
+        (inputs.tokens, full_masks(inputs, value=False), inputs.clips),
     ):
         objective.zero_grad()
-        loss = objective(ObjectiveInput(tokens, masks, runs, inputs.fuse))
+        loss = objective(ObjectiveInput(tokens, masks, clips, inputs.fuse))
         loss.backward()
         assert loss.item() == 0.0
         assert all(p.grad is not None and not p.grad.any() for p in objective.parameters())
@@ -119,7 +119,7 @@ def test_it_learns_which_sound_belongs_to_which_picture() -> None:
     objective, inputs = make_objective(("audio",)), make_windows(batch=64)
     sign = torch.tensor([-1.0, 1.0]).double()[torch.arange(64) // 2 % 2][:, None, None, None]
     signed = {name: inputs.tokens[name] * 0.1 + sign for name in ("video", "audio")}
-    matched = ObjectiveInput(dict(inputs.tokens) | signed, full_masks(inputs), inputs.runs, inputs.fuse)
+    matched = ObjectiveInput(dict(inputs.tokens) | signed, full_masks(inputs), inputs.clips, inputs.fuse)
     optimizer = torch.optim.Adam(objective.parameters(), lr=0.01)
     for _ in range(100):
         optimizer.zero_grad()

@@ -85,7 +85,7 @@ def test_the_loss_is_the_definition(shuffle: Literal["together", "one"]) -> None
 
 def test_all_modalities_go_together_or_one_alone() -> None:
     inputs = make_windows()
-    inputs = ObjectiveInput(inputs.tokens, full_masks(inputs), inputs.runs, inputs.fuse)
+    inputs = ObjectiveInput(inputs.tokens, full_masks(inputs), inputs.clips, inputs.fuse)
     together = make_objective("together").draw_orders(inputs)
     assert all(order.equal(together["video"]) for order in together.values())
     moved: list[Tensor] = []
@@ -94,7 +94,7 @@ def test_all_modalities_go_together_or_one_alone() -> None:
         moved.append(torch.stack([(tokens[n] != inputs.tokens[n]).flatten(1).any(dim=1) for n in NAMES], dim=1))
         return side_by_side(tokens, masks)
 
-    watched = ObjectiveInput(inputs.tokens, inputs.masks, inputs.runs, fuse)  # type: ignore[arg-type]
+    watched = ObjectiveInput(inputs.tokens, inputs.masks, inputs.clips, fuse)  # type: ignore[arg-type]
     for shuffle, num_moved in (("together", 3), ("one", 1)):
         moved.clear()
         objective = make_objective(shuffle)  # type: ignore[arg-type]
@@ -115,7 +115,7 @@ def test_windows_that_look_the_same_in_any_order_count_nothing() -> None:
     image_only = full_masks(inputs, value=False) | {"image": inputs.masks["image"]}
     for tokens, masks in ((still, full_masks(inputs)), (inputs.tokens, single), (inputs.tokens, image_only)):
         objective.zero_grad()
-        loss = objective(ObjectiveInput(tokens, masks, inputs.runs, inputs.fuse))
+        loss = objective(ObjectiveInput(tokens, masks, inputs.clips, inputs.fuse))
         loss.backward()
         assert loss.item() == 0.0
         assert all(p.grad is not None and not p.grad.any() for p in objective.parameters())
@@ -125,7 +125,7 @@ def test_windows_that_look_the_same_in_any_order_count_nothing() -> None:
 def both_versions(objective: TemporalOrder, inputs: ObjectiveInput) -> Tensor:
     """The mean loss of every window as it is and shuffled."""
     orders = objective.draw_orders(inputs)
-    everything = torch.ones(len(inputs.runs), len(objective.timed), dtype=torch.bool)
+    everything = torch.ones(len(inputs.clips), len(objective.timed), dtype=torch.bool)
     shuffled = objective.logits(inputs, orders, everything)
     ordered = objective.logits(inputs, orders, ~everything)
     return (functional.softplus(-shuffled) + functional.softplus(ordered)).mean() / 2
@@ -136,7 +136,7 @@ def rising_windows() -> ObjectiveInput:
     inputs = make_windows(batch=48)
     rise = torch.arange(3.0, dtype=torch.float64)[:, None, None] * torch.tensor([1.0, 0.0, 0.0, 0.0]).double()
     tokens = {name: t * 0.3 + rise for name, t in inputs.tokens.items()}
-    return ObjectiveInput(tokens, full_masks(inputs), inputs.runs, bag)
+    return ObjectiveInput(tokens, full_masks(inputs), inputs.clips, bag)
 
 
 def train(objective: TemporalOrder, inputs: ObjectiveInput, *modules: torch.nn.Module) -> float:
@@ -156,7 +156,7 @@ def test_without_positions_the_loss_stays_at_chance_and_with_them_it_does_not() 
     torch.manual_seed(0)
     config = CrossAttentionConfig(heads=2, cross_depth=1, temporal_depth=1)
     fusion = build_fusion(config, NAMES, width=4, dropout=0.0).double()
-    placed = ObjectiveInput(inputs.tokens, inputs.masks, inputs.runs, fusion)
+    placed = ObjectiveInput(inputs.tokens, inputs.masks, inputs.clips, fusion)
     assert train(make_objective(fused_width=fusion.output_width), placed, fusion) < 0.3
 
 

@@ -40,7 +40,7 @@ def make_windows(
     width: int = 4,
     names: tuple[str, ...] = ("video", "audio", "text"),
 ) -> ObjectiveInput:
-    """Random windows in float64, two a run, about a fifth of the hops masked and some modalities absent."""
+    """Random windows in float64, two a clip, about a fifth of the hops masked and some modalities absent."""
     generator = torch.Generator().manual_seed(0)
 
     def draw(*shape: int) -> Tensor:
