@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -70,6 +70,20 @@ def read_request(entry: ManifestEntry) -> ActivityRequest:
         **({"vectors": vectors} if vectors else {}),
         options=RequestOptions(),
     )
+
+
+class Decode(Protocol):
+    """What :func:`decode_entries` does; whoever trains often on the same clips may remember them."""
+
+    def __call__(
+        self,
+        entries: Sequence[ManifestEntry],
+        config: ModelConfig,
+        *,
+        jobs: int,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[LabelledClip]:
+        """Decode each entry, in order."""
 
 
 def decode_entries(

@@ -21,7 +21,7 @@ from models.model import build_model
 from models.settings import SettingsError
 from models.tokenizer import train_tokenizer
 from training.calibrate import fit_temperature, score_held_out
-from training.dataset import LabelledClip, RunDataset, check_truth, decode_entries, gather_contents
+from training.dataset import Decode, LabelledClip, RunDataset, check_truth, decode_entries, gather_contents
 from training.initial import TakenWeights, adopt_statistics, check_checkpoint, check_frozen, take_weights
 from training.learner import Learner
 from training.loop import RESUME_FILE, STATE_KEY, Loop, Ranks, count_steps
@@ -95,6 +95,7 @@ def train(
     resume: bool = False,
     initial: Initial | None = None,
     watch: Watch | None = None,
+    decode: Decode = decode_entries,
 ) -> TrainingResult:
     """Train a model and write its checkpoint.
 
@@ -110,6 +111,7 @@ def train(
         resume: go on from ``last.ckpt``, where there is one.
         initial: begin with the weights of this checkpoint, as far as they fit, and with its tokenizer.
         watch: how it is followed.
+        decode: how the clips are decoded.
 
     Raises:
         SettingsError: when a split is empty or has no labelled window, the model cannot learn what the manifest says
@@ -128,7 +130,7 @@ def train(
     threads = max(1, choose_runtime().threads // ranks.local_world)
 
     started = time.perf_counter()
-    clips = decode_entries([*learned, *held], recipe.model, jobs=threads, progress=watch.decoded)
+    clips = decode([*learned, *held], recipe.model, jobs=threads, progress=watch.decoded)
     decode_seconds = time.perf_counter() - started
     torch.set_num_threads(threads)
     parts = _Parts(recipe, recipe.model, clips[: len(learned)], clips[len(learned) :], checkpoint)
