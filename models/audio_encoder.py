@@ -4,36 +4,45 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from models.encoder_config import AudioConfig
 
 NORM_GROUPS = 8
+ACTIVATIONS: dict[str, type[nn.Module]] = {"gelu": nn.GELU, "relu": nn.ReLU}
 
 
 class AudioEncoder(nn.Module):
     """One hop's log-mel spectrogram to a few tokens.
 
-    Each stage is a 3 x 3 convolution of stride 2, group normalisation (which, unlike batch normalisation, does not
-    make a clip's answer depend on others) and GELU. The frequency axis is kept up to the projection: pitch tells.
+    Each stage halves time and frequency by its first 3 x 3 convolution, of stride 2; every convolution is followed by
+    a norm and the activation. Group normalisation and, once trained, batch normalisation keep a clip's answer apart
+    from the others of its batch. The frequency axis is kept up to the projection, since pitch tells, unless the
+    configuration averages over it.
     """
 
     def __init__(self, config: AudioConfig, *, width: int) -> None:
         super().__init__()
+        self.config = config
         stages: list[nn.Module] = []
         channels_in = 1
-        for channels in config.channels:
-            stages += [
-                nn.Conv2d(channels_in, channels, kernel_size=3, stride=2, padding=1, bias=False),
-                nn.GroupNorm(math.gcd(NORM_GROUPS, channels), channels),
-                nn.GELU(),
-            ]
-            channels_in = channels
+        for channels, convolutions in zip(config.channels, config.stage_convolutions, strict=True):
+            for index in range(convolutions):
+                stages += [
+                    nn.Conv2d(channels_in, channels, kernel_size=3, stride=1 if index else 2, padding=1, bias=False),
+                    _build_norm(config, channels),
+                    ACTIVATIONS[config.activation](),
+                ]
+                channels_in = channels
         self.stages = nn.Sequential(*stages)
         bins = config.n_mels
         for _ in config.channels:
             bins = (bins + 1) // 2
+        bins = bins if config.frequency == "keep" else 1
         self.pool = nn.AdaptiveAvgPool2d((bins, config.tokens_per_hop))
+        self.dropout = nn.Dropout(config.dropout)
         self.project = nn.Linear(channels_in * bins, width)
         self.norm = nn.LayerNorm(width)
 
@@ -41,11 +50,29 @@ class AudioEncoder(nn.Module):
         """Encode hops.
 
         Args:
-            log_mel: ``(B, F, M)`` float, normalised.
+            log_mel: ``(B, F, M)`` float, normalised; any M.
 
         Returns:
             ``(B, tokens_per_hop, D)`` float, in the order of time.
         """
-        features = self.pool(self.stages(log_mel[:, None]))
-        tokens: Tensor = self.norm(self.project(features.flatten(1, 2).transpose(1, 2)))
+        features = self.stages[0](log_mel[:, None])
+        if self.config.norm == "batch":  # nearly twice as fast on a CPU; with group normalisation slower
+            features = features.contiguous(memory_format=torch.channels_last)
+        features = self._pool(self.stages[1:](features)).flatten(1, 2).transpose(1, 2)
+        tokens: Tensor = self.norm(self.project(self.dropout(features)))
         return tokens
+
+    def _pool(self, features: Tensor) -> Tensor:
+        """``(B, C, F, M)`` to ``(B, C, bins, tokens_per_hop)``."""
+        averaged: Tensor = self.pool(features)
+        if self.config.pool == "mean":
+            return averaged
+        bins = averaged.shape[2]
+        over_frequency = features if bins == features.shape[2] else features.mean(dim=2, keepdim=True)
+        return averaged + functional.adaptive_max_pool2d(over_frequency, (bins, self.config.tokens_per_hop))
+
+
+def _build_norm(config: AudioConfig, channels: int) -> nn.Module:
+    if config.norm == "batch":
+        return nn.BatchNorm2d(channels)
+    return nn.GroupNorm(math.gcd(NORM_GROUPS, channels), channels)

@@ -6,15 +6,42 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from models.settings import PositiveFloat, PositiveInt, Settings
+from models.settings import Fraction, PositiveFloat, PositiveInt, Settings
+
+
+class CropConfig(Settings):
+    """The square of the picture that is looked at, as shares of its width (``left``, ``side``) and height (``top``)."""
+
+    left: Fraction
+    top: Fraction
+    side: Annotated[float, Field(ge=0.25, le=1.0)]
+
+    @model_validator(mode="after")
+    def _inside(self) -> Self:
+        if max(self.left, self.top) + self.side > 1.0:
+            raise ValueError(f"left {self.left} and top {self.top} must be at most 1 - side = {1.0 - self.side:g}")
+        return self
+
+    def pixels(self, size: int) -> tuple[int, int, int]:
+        """For a crop of ``size`` pixels: the side of the whole picture, and the crop's first column and row."""
+        whole = round(size / self.side)
+        return whole, min(round(self.left * whole), whole - size), min(round(self.top * whole), whole - size)
 
 
 class VideoConfig(Settings):
-    """The space-time transformer over one hop's frames; ``size`` is the side of the square frame in pixels."""
+    """An encoder over one hop's frames; ``size`` is the side of the square frame in pixels, after ``crop``.
 
+    ``tubelet``: a space-time transformer over tubelets of ``tubelet_frames`` x ``patch_size`` x ``patch_size``, of
+    ``depth`` layers. ``cnn``: a 3-D stem and 2-D stages of ``channels``, for small movements at many frames a second
+    and few clips; it gives a token for ``tubelet_frames`` frames.
+    """
+
+    encoder: Literal["tubelet", "cnn"] = "tubelet"
     frames_per_hop: PositiveInt = 4
     size: PositiveInt = 64
+    crop: CropConfig | None = None
     tubelet_frames: PositiveInt = 2
+    channels: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (32, 64, 96)
     patch_size: PositiveInt = 16
     depth: PositiveInt = 3
     heads: PositiveInt = 4
@@ -23,6 +50,8 @@ class VideoConfig(Settings):
 
     @model_validator(mode="after")
     def _divides(self) -> Self:
+        if self.encoder == "cnn":  # of any size and any number of frames
+            return self
         if self.size % self.patch_size:
             raise ValueError(f"size {self.size} must be a multiple of patch_size {self.patch_size}")
         if self.frames_per_hop % self.tubelet_frames:
@@ -37,6 +66,11 @@ class AudioConfig(Settings):
 
     ``sample_rate`` in Hz, ``n_fft`` and ``hop_length`` in samples, ``n_mels`` in bins; ``mean`` and ``std`` are of
     the natural logarithm of the mel power.
+
+    ``channels``: one stage each, of stride 2. ``convolutions``: how many of 3 x 3 each stage has; null is one each.
+    ``norm``: ``batch`` trains deep networks on few clips better and is fixed afterwards. ``frequency``: whether the
+    projection sees each band (``keep``) or their ``mean``. ``pool``: over a token's time, ``mean``, or its sum with the
+    maximum, which hears a short sound in a long silence. ``dropout``: of what the projection sees.
     """
 
     sample_rate: PositiveInt = 16_000
@@ -46,7 +80,26 @@ class AudioConfig(Settings):
     mean: float = -9.0
     std: PositiveFloat = 3.0
     channels: tuple[PositiveInt, ...] = (32, 64, 96)
+    convolutions: tuple[PositiveInt, ...] | None = None
+    norm: Literal["group", "batch"] = "group"
+    activation: Literal["gelu", "relu"] = "gelu"
+    frequency: Literal["keep", "mean"] = "keep"
+    pool: Literal["mean", "mean_max"] = "mean"
+    dropout: Fraction = 0.0
     tokens_per_hop: PositiveInt = 2
+
+    @model_validator(mode="after")
+    def _one_count_a_stage(self) -> Self:
+        if self.convolutions is not None and len(self.convolutions) != len(self.channels):
+            raise ValueError(
+                f"{len(self.convolutions)} convolutions do not fit {len(self.channels)} channels: one each"
+            )
+        return self
+
+    @property
+    def stage_convolutions(self) -> tuple[int, ...]:
+        """How many convolutions each stage has."""
+        return self.convolutions or (1,) * len(self.channels)
 
     @model_validator(mode="after")
     def _frames_meet(self) -> Self:
