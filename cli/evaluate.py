@@ -74,10 +74,10 @@ def evaluate(
         output.write_text(json.dumps(result.to_json(), indent=2) + "\n", encoding="utf-8")
     if report is not None:
         with step("Drawing the report"):
-            from training.report.history import read_history  # noqa: PLC0415 - as above
+            from training.report.history import read_curves  # noqa: PLC0415 - as above
             from training.report.page import write_report  # noqa: PLC0415
 
-            page = write_report(report, result, read_history(checkpoint))
+            page = write_report(report, result, read_curves(checkpoint))
         say(f"Open {page}")
     from cli.evaluation_tables import show_evaluation  # noqa: PLC0415 - as above
 

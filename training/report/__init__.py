@@ -1,0 +1,1 @@
+"""The page that says what a training gave: ``history`` and an evaluation -> ``figures`` -> ``page`` (HTML and PNG)."""
