@@ -7,7 +7,8 @@ At the archive's root::
     model.safetensors  model.json  tokenizer.json
     model-config.yaml      TorchServe's settings of this model
     requirements.txt       exact versions of what the code imports
-    canary/                clip.mp4, words.vtt and the answer to them, expected.json
+    canary/                a file for each part of a request, such as clip.mp4 and words.vtt, and the answer to it,
+                           expected.json
     MAR-INF/MANIFEST.json  written by torch-model-archiver
 
 The same input gives the same bytes: entries are sorted, stored uncompressed (weights do not compress, and compressors
@@ -28,7 +29,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from cli.canary import CLIP_NAME, EXPECTED_NAME, FOLDER, WORDS_NAME
+from cli.canary import EXPECTED_NAME, FOLDER, file_name
 from cli.errors import CommandError
 from cli.progress import step
 
@@ -41,6 +42,7 @@ LOCK = PROJECT / "requirements.lock"
 REQUIREMENTS = (
     "av",
     "numpy",
+    "pyarrow",
     "pydantic",
     "pyyaml",
     "safetensors",
@@ -143,19 +145,18 @@ def _stage_checkpoint(checkpoint: Path, stage: Path, name: str | None, version: 
 
 
 def _stage_canary(stage: Path) -> None:
-    from handler.pipeline import ActivityPipeline  # noqa: PLC0415 - it imports torch
+    from cli.canary_parts import render_parts  # noqa: PLC0415 - it imports torch
+    from handler.pipeline import ActivityPipeline  # noqa: PLC0415
     from models.settings import SettingsError  # noqa: PLC0415
-    from training.synth.samples import render_canary  # noqa: PLC0415
 
-    clip = render_canary()
-    words = clip.words.encode("utf-8")
     try:
         pipeline = ActivityPipeline.from_checkpoint(stage)
     except SettingsError as exc:
         raise CommandError(
             str(exc), remedy="The checkpoint does not fit this version of the code; train it again."
         ) from exc
-    (response,) = pipeline.respond([{"video": bytearray(clip.video), "text": bytearray(words)}], ["canary"])
+    parts = render_parts(pipeline.config)
+    (response,) = pipeline.respond([{name: bytearray(content) for name, content in parts.items()}], ["canary"])
     if response.status != 200:
         raise CommandError(
             f"The model does not answer the canary: {response.body.decode('utf-8')}",
@@ -163,8 +164,8 @@ def _stage_canary(stage: Path) -> None:
         )
     folder = stage / FOLDER
     folder.mkdir()
-    (folder / CLIP_NAME).write_bytes(clip.video)
-    (folder / WORDS_NAME).write_bytes(words)
+    for name, content in parts.items():
+        (folder / file_name(name)).write_bytes(content)
     (folder / EXPECTED_NAME).write_bytes(response.body)
 
 

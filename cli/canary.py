@@ -1,4 +1,4 @@
-"""The canary: a clip that an archive carries with the answer it gives to it, asked of a server before it counts as up.
+"""The canary: a request that an archive carries with its answer, asked of a server before the server counts as up.
 
 ``/ping`` says Healthy long before a worker is ready and while every worker is dead; only a prediction that comes back
 right says that the whole path works.
@@ -10,13 +10,21 @@ import json
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from client.answer import Answer
 
 FOLDER = "canary"
-CLIP_NAME, WORDS_NAME, EXPECTED_NAME = "clip.mp4", "words.vtt", "expected.json"
+EXPECTED_NAME = "expected.json"
+FILE_NAMES = {
+    "video": "clip.mp4",
+    "text": "words.vtt",
+    "image": "image.png",
+    "tabular": "tabular.csv",
+    "depth": "depth.mp4",
+}
+"""The file of each part; a table and sequences of vectors have their own names, and are CSV."""
 
 SCORE_TOLERANCE = 0.02
 """Another processor adds in another order, or computes in bfloat16; a wrong path is off by far more."""
@@ -26,8 +34,8 @@ SCORE_TOLERANCE = 0.02
 class Canary:
     """One request and its answer."""
 
-    video: bytes
-    text: bytes
+    parts: Mapping[str, bytes]
+    """What is sent, by the part's name."""
     expected: dict[str, Any]
     """The answer's body as it was in the process that built the archive."""
 
@@ -43,13 +51,20 @@ class Canary:
 
 def read_canary(archive: Path) -> Canary | None:
     """The canary of a ``.mar`` file, or None when it carries none."""
+    part_of = {name: part for part, name in FILE_NAMES.items()}
     with zipfile.ZipFile(archive) as mar:
-        names = set(mar.namelist())
-        paths = [f"{FOLDER}/{name}" for name in (CLIP_NAME, WORDS_NAME, EXPECTED_NAME)]
-        if not names.issuperset(paths):
-            return None
-        video, text, expected = (mar.read(path) for path in paths)
-    return Canary(video, text, json.loads(expected))
+        paths = [PurePosixPath(name) for name in mar.namelist() if PurePosixPath(name).parent.name == FOLDER]
+        files = {path.name: mar.read(str(path)) for path in paths if len(path.parts) == 2}
+    expected = files.pop(EXPECTED_NAME, None)
+    if expected is None or not files:
+        return None
+    parts = {part_of.get(name, PurePosixPath(name).stem): content for name, content in files.items()}
+    return Canary(parts, json.loads(expected))
+
+
+def file_name(part: str) -> str:
+    """The name of a part's file in the archive's folder ``canary``."""
+    return FILE_NAMES.get(part, f"{part}.csv")
 
 
 def compare_predictions(expected: Mapping[str, Any], found: Mapping[str, Any]) -> str | None:

@@ -43,14 +43,13 @@ class Destination:
         """Send one request.
 
         Args:
-            parts: ``video``, ``audio``, ``text``, each where it is there.
+            parts: ``video``, ``audio``, ``text`` and the others by name, each where it is there.
             options: the request's options; empty means the server's defaults.
             grpc: by gRPC instead of REST.
 
         Raises:
             client.errors.ClientError: when the model did not answer.
         """
-        media = (parts.get("video"), parts.get("audio"), parts.get("text"))
         if grpc:
             from client.grpc import GrpcClient  # noqa: PLC0415 - help must not wait for what only the work needs
 
@@ -61,10 +60,10 @@ class Destination:
                 version=self.version,
                 timeout_seconds=self.timeout_seconds,
             ) as client:
-                return client.predict(*media, options=options)
+                return client.predict(**parts, options=options)
         from client.rest import RestClient  # noqa: PLC0415
 
         with RestClient(
             self.rest_url, self.token, model=self.model, version=self.version, timeout_seconds=self.timeout_seconds
         ) as rest:
-            return rest.predict(*media, options=options)
+            return rest.predict(**parts, options=options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -37,6 +38,20 @@ def predict(  # noqa: PLR0913 - one argument an option of the command line
         Path | None, typer.Option(help="A sound file, used in place of the clip's own.", exists=True, dir_okay=False)
     ] = None,
     text: Annotated[Path | None, typer.Option(help="Words: plain, WebVTT or SRT.", exists=True, dir_okay=False)] = None,
+    image: Annotated[Path | None, typer.Option(help="A picture.", exists=True, dir_okay=False)] = None,
+    tabular: Annotated[
+        Path | None, typer.Option(help="A row of a table: CSV, JSON or Parquet.", exists=True, dir_okay=False)
+    ] = None,
+    depth: Annotated[
+        Path | None, typer.Option(help="A video whose grey is the depth.", exists=True, dir_okay=False)
+    ] = None,
+    part: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A sequence of vectors that the model has, such as imu=FILE: CSV, JSON or Parquet.",
+            metavar="NAME=FILE",
+        ),
+    ] = None,
     options: Annotated[
         str | None, typer.Option(help="Options of the request, one JSON object.", metavar="JSON")
     ] = None,
@@ -64,7 +79,7 @@ def predict(  # noqa: PLR0913 - one argument an option of the command line
     """Label what happens in a clip, with times.
 
     Asks the server that `activity serve` started; with --local the same model answers in this process, byte for byte
-    alike. Any of clip, --audio and --text may be left out: what is missing is said in the answer.
+    alike. Any of the clip and the other parts may be left out: what is missing is said in the answer.
 
     [bold]Examples[/bold]
 
@@ -76,13 +91,11 @@ def predict(  # noqa: PLR0913 - one argument an option of the command line
 
     Ends with 0 when there is a prediction, with 1 when the answer is an error, with 2 when the command is wrong.
     """
-    parts = {
-        name: path.read_bytes()
-        for name, path in (("video", clip), ("audio", audio), ("text", text))
-        if path is not None
-    }
+    files = {"video": clip, "audio": audio, "text": text, "image": image, "tabular": tabular, "depth": depth}
+    parts = {name: path.read_bytes() for name, path in files.items() if path is not None}
+    parts |= read_named_parts(part or ())
     if not parts:
-        raise typer.BadParameter("give a CLIP, --audio or --text")
+        raise typer.BadParameter("give a CLIP, --audio, --text or another part")
     request_options = read_options(options, format)
     if local:
         answer = predict_local(parts, request_options, checkpoint)
@@ -97,6 +110,24 @@ def predict(  # noqa: PLR0913 - one argument an option of the command line
     show_answer(answer, format)
     if not answer.ok:
         raise typer.Exit(1)
+
+
+def read_named_parts(named: Sequence[str]) -> dict[str, bytes]:
+    """The parts that ``NAME=FILE`` names.
+
+    Raises:
+        typer.BadParameter: when there is no name, or no such file.
+    """
+    parts: dict[str, bytes] = {}
+    for pair in named:
+        name, _, path = pair.partition("=")
+        if not name or not path:
+            raise typer.BadParameter(f"--part must be NAME=FILE, such as imu=imu.csv, got {pair!r}")
+        try:
+            parts[name] = Path(path).read_bytes()
+        except OSError as exc:
+            raise typer.BadParameter(f"--part {name}: {path} cannot be read: {exc.strerror}") from exc
+    return parts
 
 
 def read_options(text: str | None, shown: Format) -> dict[str, Any]:
@@ -130,7 +161,8 @@ def predict_local(parts: dict[str, bytes], options: dict[str, Any], checkpoint: 
             pipeline = ActivityPipeline.from_checkpoint(checkpoint)
         except SettingsError as exc:
             raise typer.BadParameter(str(exc)) from exc
-    request = build_parts(parts.get("video"), parts.get("audio"), parts.get("text"), options)
+    media = {name: content for name, content in parts.items() if name not in ("video", "audio", "text")}
+    request = build_parts(parts.get("video"), parts.get("audio"), parts.get("text"), options, media)
     with step("Predicting"):
         (response,) = pipeline.respond([{name: bytearray(body) for name, body in request.items()}], ["local"])
     return Answer(response.status, response.content_type, response.body)

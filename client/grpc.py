@@ -23,7 +23,7 @@ from client.errors import (
     too_large,
     unreachable,
 )
-from client.parts import Options, build_parts
+from client.parts import Content, Options, build_parts
 from client.protos import inference_pb2, inference_pb2_grpc
 from client.rest import DEFAULT_TIMEOUT_SECONDS, is_loopback
 
@@ -70,12 +70,13 @@ class GrpcClient(Closing):
         audio: bytes | None = None,
         text: bytes | str | None = None,
         options: Options | None = None,
+        **others: Content | None,
     ) -> Answer:
         """Send one clip; arguments and errors are those of :meth:`client.rest.RestClient.predict`.
 
         gRPC has no HTTP status and no content type: both are read from the body.
         """
-        parts = build_parts(video, audio, text, options)
+        parts = build_parts(video, audio, text, options, others)
         request = inference_pb2.PredictionsRequest(model_name=self._model, model_version=self._version, input=parts)
         try:
             response: inference_pb2.PredictionResponse = self._stub.Predictions(

@@ -19,7 +19,7 @@ import httpx
 from client.answer import Answer
 from client.closing import Closing
 from client.errors import ClientError, UnexpectedAnswer, refusal_of_server, timed_out, too_large, unreachable
-from client.parts import Options, build_parts
+from client.parts import Content, Options, build_parts
 
 DEFAULT_TIMEOUT_SECONDS = 120.0
 CONNECT_TIMEOUT_SECONDS = 10.0
@@ -59,6 +59,7 @@ class RestClient(Closing):
         audio: bytes | None = None,
         text: bytes | str | None = None,
         options: Options | None = None,
+        **others: Content | None,
     ) -> Answer:
         """Send one clip.
 
@@ -71,12 +72,14 @@ class RestClient(Closing):
             audio: a media file whose sound is used in place of the video's.
             text: words, plain or as WebVTT or SRT with their times.
             options: the request's options, such as ``{"top_k": 3, "format": "vtt"}``.
+            others: further parts by name: ``image`` and ``depth`` (files), ``tabular`` (a row) and the model's
+                sequences of vectors, such as ``imu``, each a file's bytes, text or a JSON value.
 
         Raises:
-            ValueError: when neither video, audio nor text is given.
+            ValueError: when nothing is given.
             ClientError: when the model did not answer; see :mod:`client.errors`.
         """
-        parts = build_parts(video, audio, text, options)
+        parts = build_parts(video, audio, text, options, others)
         if parts.keys() == {"video"} and _is_plainly_media(parts["video"]):
             response = self._send(
                 content=parts["video"],

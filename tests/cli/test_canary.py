@@ -58,14 +58,14 @@ def test_what_a_wrong_path_answers_is_a_fault(found: dict[str, Any], fault: str)
     ],
 )
 def test_no_prediction_is_a_fault(answer: Answer, fault: str) -> None:
-    said = Canary(b"", b"", EXPECTED).find_fault(answer)
+    said = Canary({}, EXPECTED).find_fault(answer)
     assert said is not None
     assert said.startswith(fault)
 
 
 def test_the_right_answer_has_no_fault() -> None:
     answer = Answer(200, "application/json", json.dumps(EXPECTED).encode())
-    assert Canary(b"", b"", EXPECTED).find_fault(answer) is None
+    assert Canary({}, EXPECTED).find_fault(answer) is None
 
 
 def test_the_canary_is_read_from_the_archive(tmp_path: Path) -> None:
@@ -73,8 +73,10 @@ def test_the_canary_is_read_from_the_archive(tmp_path: Path) -> None:
     with zipfile.ZipFile(archive, "w") as mar:
         mar.writestr("canary/clip.mp4", b"clip")
         mar.writestr("canary/words.vtt", b"words")
+        mar.writestr("canary/imu.csv", b"rows")
+        mar.writestr("other/image.png", b"no part")
         mar.writestr("canary/expected.json", json.dumps(EXPECTED))
-    assert read_canary(archive) == Canary(b"clip", b"words", EXPECTED)
+    assert read_canary(archive) == Canary({"video": b"clip", "text": b"words", "imu": b"rows"}, EXPECTED)
 
 
 def test_an_archive_of_somebody_else_has_no_canary(tmp_path: Path) -> None:

@@ -58,6 +58,24 @@ def test_the_table_shows_label_and_time(server: FakeServer, clip: Path) -> None:
     assert server.received[0].headers["authorization"] == "Bearer key"
 
 
+def test_a_picture_a_row_a_depth_and_named_parts_are_sent(server: FakeServer, tmp_path: Path) -> None:
+    for name in ("image", "tabular", "depth", "imu", "gaze"):
+        (tmp_path / name).write_bytes(name.encode())
+    options = [item for name in ("image", "tabular", "depth") for item in (f"--{name}", tmp_path / name)]
+    named = [item for name in ("imu", "gaze") for item in ("--part", f"{name}={tmp_path / name}")]
+    assert predict(server, *options, *named).exit_code == 0
+    parts = {name: body for name, (_, _, body) in server.received[0].parts().items()}
+    assert parts == {name: name.encode() for name in ("image", "tabular", "depth", "imu", "gaze")}
+
+
+@pytest.mark.parametrize("pair", ["imu", "=file", "imu=", "imu=/no/such/file"])
+def test_a_named_part_needs_a_name_and_a_file(server: FakeServer, pair: str) -> None:
+    result = predict(server, "--part", pair)
+    assert result.exit_code == 2
+    assert "--part" in result.stderr
+    assert not server.received
+
+
 def test_every_part_is_sent_with_the_options(server: FakeServer, clip: Path, tmp_path: Path) -> None:
     sound, words = tmp_path / "sound.wav", tmp_path / "words.vtt"
     sound.write_bytes(b"sound")

@@ -48,6 +48,13 @@ def test_a_video_that_would_pass_for_something_else_goes_by_its_name(server: Fak
     assert server.received[0].parts() == {"video": ("video", "application/octet-stream", video)}
 
 
+def test_further_parts_go_by_their_names_and_values_as_json(server: FakeServer) -> None:
+    with RestClient(server.url) as client:
+        client.predict(image=b"png", tabular={"guests": 4}, imu=[[0.5, 1.0]], gaze="x\n1\n", depth=None)
+    parts = {name: body for name, (_, _, body) in server.received[0].parts().items()}
+    assert parts == {"image": b"png", "tabular": b'{"guests": 4}', "imu": b"[[0.5, 1.0]]", "gaze": b"x\n1\n"}
+
+
 def test_several_parts_go_as_files_so_that_the_server_keeps_their_types(server: FakeServer) -> None:
     with RestClient(server.url) as client:
         client.predict(b"v\r\n\x00", b"a", "grüß", {"top_k": 3})
