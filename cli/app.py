@@ -12,6 +12,7 @@ from rich.markup import escape
 from cli.crossval import crossval
 from cli.errors import CommandError
 from cli.evaluate import evaluate
+from cli.importing import import_data
 from cli.inspection import inspect_model
 from cli.package import package
 from cli.predict import predict
@@ -40,7 +41,7 @@ SERVING, MODEL = "Serving", "Model"
 
 def add_command(command: Callable[..., None], panel: str) -> None:
     """Add a command to the panel of the help that it belongs to."""
-    name = command.__name__.removesuffix("_model")
+    name = command.__name__.removesuffix("_model").removesuffix("_data")
     app.command(name, help=flow(command.__doc__ or ""), rich_help_panel=panel)(command)
 
 
@@ -58,7 +59,7 @@ def flow(docstring: str) -> str:
 
 PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     SERVING: (serve, stop, status, scale, predict),
-    MODEL: (synth, split, train, crossval, evaluate, inspect_model, package),
+    MODEL: (synth, import_data, split, train, crossval, evaluate, inspect_model, package),
 }
 for panel, commands in PANELS.items():
     for command in commands:

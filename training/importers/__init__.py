@@ -1,0 +1,1 @@
+"""From the folder of a published dataset to a manifest and its files."""
