@@ -101,6 +101,7 @@ def decode_request(request: ActivityRequest, config: ModelConfig, limits: Limits
         schedule, frames = _decode_pictures(timed, config, limits)
     image, row = _image_part(request, config, schedule, limits), _row_part(request, config, schedule, limits)
     audio, text = _audio_part(timed.waveform, schedule, config.audio), _text_part(timed.words, schedule)
+    sequences = {name: _vector_part(it, schedule, config.vectors[name]) for name, it in timed.sequences.items()}
     parts: dict[Modality, _Part[Any] | _Unused] = {
         "video": frames["video"],
         "audio": audio,
@@ -108,7 +109,7 @@ def decode_request(request: ActivityRequest, config: ModelConfig, limits: Limits
         "image": image,
         "tabular": row,
         "depth": frames["depth"],
-        **{name: _vector_part(it, schedule, config.vectors[name]) for name, it in timed.sequences.items()},
+        **sequences,
     }
     listed = {*ALWAYS_LISTED, *config.modalities, *request.parts}
     parts = {name: part for name, part in parts.items() if name in listed}
@@ -124,7 +125,7 @@ def decode_request(request: ActivityRequest, config: ModelConfig, limits: Limits
         image=_content(image),
         row=_content(row),
         depth=_content(frames["depth"]),
-        vectors={name: parts[name].content for name in config.vectors if name not in unused},
+        vectors={name: part.content for name, part in sequences.items() if not isinstance(part, _Unused)},
         masks={name: part.mask for name, part in parts.items() if not isinstance(part, _Unused)},
     )
 
@@ -220,8 +221,18 @@ def _frames_part(picture: _Picture | _Unused, schedule: Schedule, limits: Limits
     if isinstance(picture, _Unused):
         return picture
     times = schedule.frame_times(picture.config.frames_per_hop)
-    frames = _attempt(lambda: decode_frames(picture.container, times, picture.config.size, limits))
+    frames = _attempt(lambda: _decode_cropped(picture, times, limits))
     return frames if isinstance(frames, _Unused) else _Part(frames, schedule.hop_mask(picture.span))
+
+
+def _decode_cropped(picture: _Picture, times: NDArray[np.float64], limits: Limits) -> NDArray[np.uint8]:
+    """The frames at ``times``, upright and cropped: ``times.shape + (3, size, size)`` uint8."""
+    size, crop = picture.config.size, picture.config.crop
+    if crop is None:
+        return decode_frames(picture.container, times, size, limits)
+    whole, left, top = crop.pixels(size)
+    frames = decode_frames(picture.container, times, whole, limits)
+    return frames[..., top : top + size, left : left + size].copy()  # the rest is not held on to
 
 
 def to_grey(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -230,7 +241,7 @@ def to_grey(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
     A grey picture of 10, 12 or 16 bits comes with its whole range scaled to 0 .. 255.
     """
     total = frames.sum(axis=-3, dtype=np.uint16, keepdims=True)
-    return ((total + 1) // 3).astype(np.uint8)
+    return np.asarray((total + 1) // 3, dtype=np.uint8)
 
 
 def _image_part(

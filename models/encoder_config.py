@@ -18,7 +18,7 @@ class CropConfig(Settings):
 
     @model_validator(mode="after")
     def _inside(self) -> Self:
-        if max(self.left, self.top) + self.side > 1.0:
+        if max(self.left, self.top) + self.side > 1.0 + 1e-9:  # sums of decimals round
             raise ValueError(f"left {self.left} and top {self.top} must be at most 1 - side = {1.0 - self.side:g}")
         return self
 

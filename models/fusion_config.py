@@ -10,6 +10,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from models.settings import PositiveInt, Settings
 
 NonNegativeInt = Annotated[int, Field(ge=0)]
+Pooling = Literal["mean", "attention"]
 
 
 class FusionSettings(Settings):
@@ -50,19 +51,25 @@ class EarlyConfig(FusionSettings):
 
 
 class LateConfig(FusionSettings):
-    """A transformer a modality; only their embeddings meet, as ``combine`` says."""
+    """A transformer a modality; only their embeddings meet, as ``combine`` says.
+
+    ``pooling``: how a modality's tokens become its embedding, by their ``mean`` or by learned ``attention``, which
+    finds a short event in a long window.
+    """
 
     kind: Literal["late"] = "late"
-    temporal_depth: PositiveInt = 1
+    temporal_depth: NonNegativeInt = 1
+    pooling: Pooling = "mean"
     combine: Literal["mean", "concat", "gating"] = "concat"
 
 
 class CrossAttentionConfig(FusionSettings):
-    """Cross-modal attention in every direction over the tokens of a window."""
+    """Cross-modal attention in every direction over the tokens of a window; ``pooling`` as in :class:`LateConfig`."""
 
     kind: Literal["cross_attention"] = "cross_attention"
-    temporal_depth: PositiveInt = 1
+    temporal_depth: NonNegativeInt = 1
     cross_depth: PositiveInt = 1
+    pooling: Pooling = "mean"
 
 
 class HierarchicalConfig(FusionSettings):

@@ -10,12 +10,14 @@ from torch import Tensor, nn
 
 from models.audio_encoder import AudioEncoder
 from models.config import Modality, ModelConfig
+from models.encoder_config import VideoConfig
 from models.fusion.build import build_fusion
 from models.head import ClassificationHead
 from models.image_encoder import build_image_encoder
 from models.tabular_encoder import TabularEncoder
 from models.text_encoder import TextEncoder
 from models.vector_encoder import build_vector_encoder
+from models.video_cnn import VideoCnn
 from models.video_encoder import VideoEncoder
 
 
@@ -66,7 +68,7 @@ def build_model(config: ModelConfig) -> ActivityModel:
     width, dropout = config.width, config.dropout
     encoders: dict[Modality, nn.Module] = {}
     if config.video is not None:
-        encoders["video"] = VideoEncoder(config.video, width=width, dropout=dropout)
+        encoders["video"] = _build_video_encoder(config.video, width=width, dropout=dropout, channels=3)
     if config.audio is not None:
         encoders["audio"] = AudioEncoder(config.audio, width=width)
     if config.text is not None:
@@ -76,7 +78,7 @@ def build_model(config: ModelConfig) -> ActivityModel:
     if config.tabular is not None:
         encoders["tabular"] = TabularEncoder(config.tabular, width=width, dropout=dropout)
     if config.depth is not None:
-        encoders["depth"] = VideoEncoder(config.depth, width=width, dropout=dropout, channels=1)
+        encoders["depth"] = _build_video_encoder(config.depth, width=width, dropout=dropout, channels=1)
     for name, vector in config.vectors.items():
         encoders[name] = build_vector_encoder(vector, width=width, dropout=dropout)
     fusion = build_fusion(config.fusion, config.modalities, width=width, dropout=dropout)
@@ -84,6 +86,12 @@ def build_model(config: ModelConfig) -> ActivityModel:
         config.head, input_width=fusion.output_width, num_labels=len(config.labels), dropout=dropout
     )
     return ActivityModel(encoders, fusion, head)
+
+
+def _build_video_encoder(config: VideoConfig, *, width: int, dropout: float, channels: int) -> nn.Module:
+    if config.encoder == "cnn":
+        return VideoCnn(config, width=width, dropout=dropout)
+    return VideoEncoder(config, width=width, dropout=dropout, channels=channels)
 
 
 def gather_windows(hops: Tensor, window_starts: Tensor, window_hops: int) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.fusion_config import FusionSettings
+from models.fusion_config import FusionSettings, Pooling
 from models.transformer import masked_mean, sinusoidal_at, sinusoidal_positions
 
 
@@ -101,26 +101,61 @@ class SideBySide(nn.Module):
     Args:
         modalities: the names, in the order of the embeddings.
         width: D.
+        pooling: how a modality's tokens become one.
     """
 
-    def __init__(self, modalities: Sequence[str], *, width: int) -> None:
+    def __init__(self, modalities: Sequence[str], *, width: int, pooling: Pooling = "mean") -> None:
         super().__init__()
         self.modalities = tuple(modalities)
+        self.pools = build_pools(modalities, width=width, pooling=pooling)
         self.norms = nn.ModuleDict({name: nn.LayerNorm(width) for name in modalities})
         self.absent = learned_vectors(modalities, width)
 
     def forward(self, tokens: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> FusionOutput:
         """Pool ``(B, n, D)`` tokens with ``(B, n)`` masks; ``fused`` is ``(B, num_modalities * D)``."""
         embeddings = {
-            name: embed(tokens[name], masks[name], self.norms[name], self.absent[name]) for name in self.modalities
+            name: embed(self.pools[name](tokens[name], masks[name]), masks[name], self.norms[name], self.absent[name])
+            for name in self.modalities
         }
         return FusionOutput(torch.cat([embeddings[name] for name in self.modalities], dim=-1), embeddings)
 
 
-def embed(tokens: Tensor, mask: Tensor, norm: nn.Module, absent: Tensor) -> Tensor:
-    """The normed mean of ``(B, n, D)`` tokens, ``absent`` ``(D,)`` where a row of the mask keeps none: ``(B, D)``."""
-    pooled: Tensor = norm(masked_mean(tokens, mask))
-    return torch.where(mask.any(dim=1, keepdim=True), pooled, absent.to(pooled))
+class MeanPool(nn.Module):
+    """The mean of the tokens that are there."""
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Pool ``(B, n, D)`` with ``(B, n)`` bool to ``(B, D)``; zeros where a row keeps nothing."""
+        return masked_mean(tokens, mask)
+
+
+class AttentionPool(nn.Module):
+    """The tokens weighed by a learned score (after arXiv 1512.08756): finds a short event in a long window.
+
+    Args:
+        width: D.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.score = nn.Linear(width, 1)
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Pool ``(B, n, D)`` with ``(B, n)`` bool to ``(B, D)``; zeros where a row keeps nothing."""
+        kept = tokens.masked_fill(~mask[..., None], 0.0)
+        usable = mask | ~mask.any(dim=1, keepdim=True)  # a softmax over nothing is NaN
+        weights = self.score(kept)[..., 0].masked_fill(~usable, -torch.inf).softmax(dim=1)
+        return (weights[..., None] * kept).sum(dim=1)
+
+
+def build_pools(modalities: Sequence[str], *, width: int, pooling: Pooling) -> nn.ModuleDict:
+    """A pool a modality, ``(tokens, mask) -> (B, D)``."""
+    return nn.ModuleDict({name: AttentionPool(width) if pooling == "attention" else MeanPool() for name in modalities})
+
+
+def embed(pooled: Tensor, mask: Tensor, norm: nn.Module, absent: Tensor) -> Tensor:
+    """What was pooled, normed, and ``absent`` ``(D,)`` where a row of the mask ``(B, n)`` keeps none: ``(B, D)``."""
+    normed: Tensor = norm(pooled)
+    return torch.where(mask.any(dim=1, keepdim=True), normed, absent.to(normed))
 
 
 def learned_vectors(names: Sequence[str], width: int) -> nn.ParameterDict:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from models.config import Modality
-from models.fusion.base import Fusion, FusionOutput, embed, learned_vectors
+from models.fusion.base import Fusion, FusionOutput, build_pools, embed, learned_vectors
 from models.fusion_config import CrossAttentionConfig
 from models.transformer import Attention, FeedForward, Transformer
 
@@ -68,6 +68,7 @@ class CrossModalFusion(Fusion):
             CrossModalLayer(modalities, width=width, heads=config.heads, dropout=dropout)
             for _ in range(config.cross_depth)
         )
+        self.pools = build_pools(modalities, width=width, pooling=config.pooling)
         self.output_norms = nn.ModuleDict({name: nn.LayerNorm(width) for name in modalities})
 
     def forward(self, tokens: Mapping[Modality, Tensor], masks: Mapping[Modality, Tensor]) -> FusionOutput:
@@ -82,7 +83,12 @@ class CrossModalFusion(Fusion):
         for layer in self.layers:
             flat = layer(flat, flat_masks)
         embeddings = {
-            name: embed(flat[name], flat_masks[name], self.output_norms[name], self.absent[name])
+            name: embed(
+                self.pools[name](flat[name], flat_masks[name]),
+                flat_masks[name],
+                self.output_norms[name],
+                self.absent[name],
+            )
             for name in self.modalities
         }
         return FusionOutput(torch.cat([embeddings[name] for name in self.modalities], dim=-1), embeddings)

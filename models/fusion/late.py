@@ -33,7 +33,7 @@ class LateFusion(Fusion):
         self.temporal = nn.ModuleDict(
             {name: Transformer(config.temporal_depth, width, config.heads, dropout) for name in modalities}
         )
-        self.readout = SideBySide(modalities, width=width)
+        self.readout = SideBySide(modalities, width=width, pooling=config.pooling)
         total = width * len(self.modalities)
         if config.combine == "concat":
             self.perceptron = nn.Sequential(

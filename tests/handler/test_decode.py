@@ -17,7 +17,7 @@ from handler.inference import gather_windows_mask
 from handler.limits import Limits
 from handler.windows import Span, build_schedule
 from models.config import ModelConfig, WindowConfig
-from models.encoder_config import AudioConfig
+from models.encoder_config import AudioConfig, CropConfig
 from tests.handler.requests import make_request
 from tests.media import X264, Picture, Sound, nearest_place, png, render, sine
 from tests.models.tiny import TINY
@@ -188,6 +188,20 @@ def test_frames_of_a_late_start_are_counted_from_the_clips_start() -> None:
     clip = decoded(render("matroska", steady(1.0, start_ms=3000)))
     assert clip.schedule.span.start_seconds == 3.0
     assert [nearest_place(image) for image in frames_of(clip)] == [3, 9, 15, 21]  # 125, 375, 625, 875 ms by 40
+
+
+def test_a_crop_is_a_part_of_the_whole_picture_scaled() -> None:
+    assert TINY.video is not None
+    size = TINY.video.size
+    crop = CropConfig(left=0.25, top=0.5, side=0.5)
+    cropped = TINY.model_copy(update={"video": TINY.video.model_copy(update={"crop": crop})})
+    whole = TINY.model_copy(update={"video": TINY.video.model_copy(update={"size": 2 * size})})
+    frames, all_of_it = (decoded(clip_of_two_seconds(), config=config).frames for config in (cropped, whole))
+    assert frames is not None
+    assert all_of_it is not None
+    expected = all_of_it[..., size : 2 * size, size // 2 : size // 2 + size]
+    assert np.array_equal(frames, expected)
+    assert not np.array_equal(frames, all_of_it[..., :size, :size])
 
 
 def test_modalities_of_unequal_length_are_masked_hop_by_hop() -> None:

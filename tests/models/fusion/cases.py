@@ -30,6 +30,8 @@ CASES: dict[str, FusionConfig] = {
     "late concat": LateConfig(heads=2, combine="concat"),
     "late gating": LateConfig(heads=2, combine="gating"),
     "cross attention": CrossAttentionConfig(heads=2, cross_depth=2),
+    "late, attention pooling": LateConfig(heads=2, temporal_depth=0, pooling="attention"),
+    "cross attention, attention pooling": CrossAttentionConfig(heads=2, temporal_depth=0, pooling="attention"),
     "hierarchical": HierarchicalConfig(heads=2),
     "hierarchical in an order": HierarchicalConfig(heads=2, order=("text", "audio", "video"), depth=2),
     "mixture of transformers": MixtureOfTransformersConfig(heads=2),

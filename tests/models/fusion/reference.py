@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from models.fusion.base import Fusion
+from models.fusion.base import AttentionPool, Fusion
 from models.fusion_config import FusionConfig
 from models.transformer import Attention, FeedForward, Transformer, TransformerBlock
 from tests.models.fusion.cases import build, windows
@@ -132,12 +132,26 @@ def mean(tokens: Tensor) -> Tensor:
     return tokens.sum(dim=0) / max(1, tokens.shape[0])
 
 
-def side_by_side(layers: nn.ModuleDict, absent: nn.ParameterDict, parts: Parts) -> tuple[Tensor, Parts]:
-    """The normed means, or the embedding of absence."""
+def side_by_side(
+    layers: nn.ModuleDict, absent: nn.ParameterDict, parts: Parts, pools: nn.ModuleDict | None = None
+) -> tuple[Tensor, Parts]:
+    """The normed means, or what the pools weigh, or the embedding of absence."""
     embeddings = {
-        name: norm(layers[name], mean(tokens)) if tokens.shape[0] else absent[name] for name, tokens in parts.items()
+        name: norm(layers[name], (mean(part) if pools is None else weighed(pools[name], part))[None])[0]
+        if part.shape[0]
+        else absent[name]
+        for name, part in parts.items()
     }
     return torch.cat(list(embeddings.values())), embeddings
+
+
+def weighed(pool: nn.Module, tokens: Tensor) -> Tensor:
+    """The mean of ``(n, D)`` tokens, or, with an attention pool, their sum by the shares of their scores."""
+    if not isinstance(pool, AttentionPool):
+        return mean(tokens)
+    strengths = [linear(pool.score, token[None])[0, 0].exp() for token in tokens]
+    total = torch.stack(strengths).sum()
+    return torch.stack([strength / total * token for strength, token in zip(strengths, tokens, strict=True)]).sum(0)
 
 
 def divide(joined: Tensor, parts: Parts, order: Sequence[str]) -> Parts:

@@ -53,11 +53,12 @@ def slow_cross_attention(fusion: Fusion, parts: Parts) -> tuple[Tensor, Parts]:
                     updated = updated + attention(direction, normed[target], normed[source])
             normed_update = norm(layer.feed_forward_norms[target], updated)
             parts[target] = updated + feed_forward(layer.feed_forwards[target], normed_update)
-    return side_by_side(fusion.output_norms, fusion.absent, parts)
+    return side_by_side(fusion.output_norms, fusion.absent, parts, fusion.pools)
 
 
-def test_it_equals_the_slow_reference() -> None:
-    assert_equals_reference(CASES["cross attention"], slow_cross_attention)
+@pytest.mark.parametrize("case", ["cross attention", "cross attention, attention pooling"])
+def test_it_equals_the_slow_reference(case: str) -> None:
+    assert_equals_reference(CASES[case], slow_cross_attention)
 
 
 def test_literal_parameter_count() -> None:

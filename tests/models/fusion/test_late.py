@@ -7,7 +7,7 @@ from torch import Tensor
 from models.fusion.base import Fusion
 from models.fusion.late import LateFusion
 from models.fusion_config import LateConfig
-from tests.models.fusion.cases import MODALITIES, WIDTH, build, num_parameters, windows
+from tests.models.fusion.cases import CASES, MODALITIES, WIDTH, build, num_parameters, windows
 from tests.models.fusion.reference import (
     Parts,
     assert_equals_reference,
@@ -22,7 +22,7 @@ from tests.models.fusion.reference import (
 def slow_late(fusion: Fusion, parts: Parts) -> tuple[Tensor, Parts]:
     assert isinstance(fusion, LateFusion)
     read = {name: transformer(fusion.temporal[name], parts[name]) for name in MODALITIES}
-    joined, embeddings = side_by_side(fusion.readout.norms, fusion.readout.absent, read)
+    joined, embeddings = side_by_side(fusion.readout.norms, fusion.readout.absent, read, fusion.readout.pools)
     counted = [name for name in MODALITIES if parts[name].shape[0]] or list(MODALITIES)
     if fusion.combine == "concat":
         return linear(fusion.perceptron[3], gelu(linear(fusion.perceptron[0], joined))), embeddings
@@ -41,6 +41,10 @@ def slow_late(fusion: Fusion, parts: Parts) -> tuple[Tensor, Parts]:
 @pytest.mark.parametrize("combine", ["mean", "concat", "gating"])
 def test_it_equals_the_slow_reference(combine: str) -> None:
     assert_equals_reference(LateConfig.model_validate({"heads": 2, "combine": combine}), slow_late)
+
+
+def test_attention_pooling_equals_the_slow_reference() -> None:
+    assert_equals_reference(CASES["late, attention pooling"], slow_late)
 
 
 def test_literal_parameter_counts() -> None:
