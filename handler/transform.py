@@ -189,7 +189,8 @@ class Transforms:
 def _normalised(pictures: Tensor, config: VideoConfig | ImageConfig) -> Tensor:
     """uint8 ``(..., C, H, W)`` to float32 in units of the configured standard deviation."""
     scaled = vision.to_dtype(pictures, torch.float32, scale=True)
-    return vision.normalize(scaled, list(config.mean), list(config.std))
+    normalised: Tensor = vision.normalize(scaled, list(config.mean), list(config.std))
+    return normalised
 
 
 def _mel_spectrogram(config: AudioConfig) -> torchaudio.transforms.MelSpectrogram:

@@ -127,7 +127,7 @@ def _checked_times(times: Sequence[Any], num_rows: int) -> NDArray[np.float64]:
             f"the seconds fall from {seconds[row - 1]:g} in row {row} to {seconds[row]:g}",
             remedy="Sort the rows by time.",
         )
-    return seconds
+    return np.asarray(seconds, dtype=np.float64)
 
 
 def _floats(rows: Sequence[Sequence[Any]]) -> NDArray[np.float64]:

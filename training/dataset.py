@@ -61,13 +61,14 @@ def read_request(entry: ManifestEntry) -> ActivityRequest:
     """The request that a manifest entry stands for."""
     contents: dict[str, Any] = {name: path.read_bytes() for name, path in entry.files.items()}
     vectors = {name: contents.pop(name) for name in entry.vectors}
-    extra = {name: contents[name] for name in ("image", "tabular", "depth") if name in contents}
     return ActivityRequest(
         video=contents.get("clip"),
         audio=contents.get("audio"),
         text=contents.get("text"),
-        **extra,
-        **({"vectors": vectors} if vectors else {}),
+        image=contents.get("image"),
+        tabular=contents.get("tabular"),
+        depth=contents.get("depth"),
+        vectors=vectors,
         options=RequestOptions(),
     )
 

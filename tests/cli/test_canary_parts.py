@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from tests.models.tiny import TINY, tiny_model
 from training.synth.render import RenderedClip
 from training.synth.samples import render_canary
 
-NOTHING = {"video": None, "audio": None, "text": None, "image": None, "tabular": None, "depth": None, "vectors": {}}
+NOTHING: dict[str, Any] = {"video": None, "audio": None, "text": None, "image": None, "tabular": None, "depth": None}
 
 
 @pytest.fixture(scope="module")

@@ -112,7 +112,7 @@ def test_parts_and_json_give_the_same_bytes() -> None:
     columns = {"seconds": swing()["seconds"], **dict(zip("xyz", np.array(swing()["values"]).T.tolist(), strict=True))}
     media = {name: base64.b64encode(sent[name]).decode() for name in ("image", "depth")}
     packed = base64.b64encode(as_parquet(columns)).decode()
-    bodies = [
+    bodies: list[dict[str, Any]] = [
         {"body": {**media, "tabular": ROW, "imu": swing()}},
         {"body": json.dumps({**media, "tabular": json.dumps(ROW), "imu": as_csv(columns).decode()}).encode()},
         {"body": {**media, "tabular": [ROW], "imu": packed}},

@@ -15,7 +15,7 @@ from handler.table import Table, read_table
 from tests.handler.tables import as_csv, as_parquet
 
 LIMITS = Limits(max_table_columns=8, max_table_rows=100, max_table_cells=400, max_table_bytes=100_000)
-COLUMNS = {"x": [1.5, -2.0, 3.0], "y": [4, 5, 6]}
+COLUMNS: dict[str, Any] = {"x": [1.5, -2.0, 3.0], "y": [4, 5, 6]}
 
 
 def refusal(content: Any, limits: Limits = LIMITS, max_rows: int | None = None) -> ActivityError:

@@ -52,6 +52,7 @@ def test_what_was_learned_is_that_of_all_values_at_once() -> None:
     fitted = fit_statistics(CONFIG, iter(clips()))
     rows = np.concatenate([it.vectors["imu"][it.masks["imu"]].reshape(-1, 3) for it in clips()[:3]]).astype(np.float64)
     imu = fitted.vectors["imu"]
+    assert imu.mean is not None
     np.testing.assert_allclose(imu.mean, rows.mean(axis=0), rtol=1e-14)
     assert imu.std is not None
     np.testing.assert_allclose(imu.std[:2], rows.std(axis=0)[:2], rtol=1e-9)
