@@ -24,13 +24,14 @@ def train(
     *,
     encoders_only: Annotated[bool, typer.Option("--encoders-only", help="Take only encoders from --init.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last finished epoch in OUTPUT.")] = False,
+    report: Annotated[bool, typer.Option(help="At the end, draw what the validation clips give.")] = True,
 ) -> None:
     """Train a model from a recipe.
 
     The clips are decoded once, by the server's own decode and transforms, and stay in memory (with the demo's
     recipe about 170 kB for each second). After every epoch OUTPUT/last.ckpt is written: stop with Ctrl-C, go on with
-    --resume. At the end OUTPUT holds model.safetensors, model.json and tokenizer.json, the history in metrics.csv, and
-    logs for TensorBoard.
+    --resume. At the end OUTPUT holds model.safetensors, model.json and tokenizer.json, the history in metrics.csv,
+    logs for TensorBoard, and report.html with report.png: the training's curves and what the validation clips give.
 
     [bold]Examples[/bold]
 
@@ -50,7 +51,7 @@ def train(
         from training.recipe import Recipe  # noqa: PLC0415 - help must not wait for the work's
         from training.train import Initial, Watch  # noqa: PLC0415
         from training.train import train as run_training  # noqa: PLC0415
-    with user_errors(), bars() as report:
+    with user_errors(), bars() as progress:
         try:
             result = run_training(
                 Recipe.read_yaml(recipe),
@@ -60,7 +61,7 @@ def train(
                 resume=resume,
                 initial=None if init is None else Initial(init, encoders_only),
                 watch=Watch(
-                    decoded=lambda i, n: report("Decoding", i, n),
+                    decoded=lambda i, n: progress("Decoding", i, n),
                     on_epoch=None if stderr.is_terminal else _say_epoch,  # a line between the bars would break them
                     say=say,
                     show_progress=stderr.is_terminal,
@@ -74,7 +75,17 @@ def train(
         f"[bold]{result.checkpoint}[/bold]: window accuracy {result.val_accuracy:.1%} on the validation split; "
         f"decoding took {result.decode_seconds:.0f} s, training {result.fit_seconds:.0f} s"
     )
+    if report and int(os.environ.get("RANK", "0")) == 0:
+        _write_report(output, data)
     say(f"Next: activity package --checkpoint {shlex.quote(str(output))} -o model-store/mine.mar")
+
+
+def _write_report(output: Path, data: Path) -> None:
+    from training.report.checkpoint import report_checkpoint  # noqa: PLC0415 - as above
+
+    with user_errors(), bars() as progress:
+        page = report_checkpoint(output, output, data, progress=progress)
+    stderr.print(f"[bold]{page}[/bold]: curves, and what the validation clips give")
 
 
 def _train_together(processes: int) -> None:

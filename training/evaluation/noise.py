@@ -34,4 +34,4 @@ def add_noise(clip: Clip, snr_db: float, *, hop_samples: int, seed: int) -> Clip
     waveform = np.random.default_rng(seed).standard_normal((num_hops - 1) * hop_samples + length, dtype=np.float32)
     noise = np.lib.stride_tricks.sliding_window_view(waveform, length)[::hop_samples]
     scale = np.float32(np.sqrt(power / 10 ** (snr_db / 10)))
-    return replace(clip, samples=clip.samples + scale * noise)
+    return replace(clip, samples=(clip.samples + scale * noise).astype(np.float32))

@@ -52,7 +52,7 @@ class Bootstrap:
     @property
     def weights(self) -> NDArray[np.float64]:
         """How often each draw has each clip: ``(1 + draws, C)`` float64; the first row is the set itself, all ones."""
-        return self._group_weights[:, self.group_of_clip]
+        return np.asarray(self._group_weights[:, self.group_of_clip], dtype=np.float64)
 
     def ratio(self, numerators: NDArray[np.floating], denominators: NDArray[np.floating]) -> Estimate | None:
         """Sum over sum, as a share or a mean is: both ``(C,)``, one entry a clip; None when nothing is counted."""
@@ -72,7 +72,7 @@ class Bootstrap:
         by_group = np.zeros((self.num_groups, flat.shape[1]))
         np.add.at(by_group, self.group_of_clip, flat)
         totals = self._group_weights @ by_group
-        return interval(statistic(totals.reshape(-1, *sums.shape[1:])))
+        return interval(statistic(np.asarray(totals.reshape(-1, *sums.shape[1:]), dtype=np.float64)))
 
     def of_weights(self, statistic: Statistic) -> Estimate | None:
         """A measure that is no function of sums: ``statistic`` takes the weights ``(D, C)`` and gives ``(D,)``."""
@@ -97,7 +97,8 @@ def interval(values: NDArray[np.float64]) -> Estimate | None:
 def divide(numerators: NDArray[np.float64], denominators: NDArray[np.float64]) -> NDArray[np.float64]:
     """Element by element; NaN where the denominator is 0."""
     result = np.full(np.broadcast_shapes(numerators.shape, denominators.shape), np.nan)
-    return np.divide(numerators, denominators, out=result, where=denominators != 0)
+    np.divide(numerators, denominators, out=result, where=denominators != 0)
+    return result
 
 
 def sum_by_clip(values: NDArray[np.generic], clips: NDArray[np.int64], num_clips: int) -> NDArray[np.float64]:

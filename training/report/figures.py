@@ -239,9 +239,9 @@ def draw_robustness(result: RobustnessResult, measure: str) -> Figure:
             axes.set_title("Modalities missing from a clip")
             axes.set_xlabel("probability that it is missing")
         else:
-            for index, names in enumerate(dict.fromkeys(each.modalities for each in result.noise)):
-                noisy = [(each.snr_db, each.score) for each in result.noise if each.modalities == names]
-                _draw_series(axes, noisy, "sound alone" if names == ("audio",) else "all modalities", index)
+            for index, used in enumerate(dict.fromkeys(each.modalities for each in result.noise)):
+                noisy = [(each.snr_db, each.score) for each in result.noise if each.modalities == used]
+                _draw_series(axes, noisy, "sound alone" if used == ("audio",) else "all modalities", index)
             axes.set_title("White noise on the sound")
             axes.set_xlabel("signal to noise (dB), worse to the right")
             axes.invert_xaxis()

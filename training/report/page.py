@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -164,7 +165,7 @@ def compose(figures: Sequence[Figure]) -> NDArray[np.uint8]:
 
 def _as_pixels(figure: Figure) -> NDArray[np.uint8]:
     figure.set_dpi(PICTURE_DPI)
-    canvas = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)  # matplotlib gives its methods no types
     canvas.draw()
     figure.set_layout_engine("none")  # everything has its place now, and finding it is half of the work
     return np.asarray(canvas.buffer_rgba())[..., :3]

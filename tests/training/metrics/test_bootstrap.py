@@ -22,9 +22,9 @@ def test_an_interval_equals_the_slow_reference() -> None:
     assert found is not None
     assert found.value == pytest.approx(hits.sum() / totals.sum())
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(values, [0.025, 0.975])))
-    assert bootstrap.of_weights(lambda weights: divide(weights @ hits, weights @ totals)) == Estimate(
-        *(pytest.approx(value) for value in (found.value, found.low, found.high))
-    )
+    again = bootstrap.of_weights(lambda weights: divide(weights @ hits, weights @ totals))
+    assert again is not None
+    assert (again.value, again.low, again.high) == pytest.approx((found.value, found.low, found.high))
 
 
 def test_the_interval_of_a_share_is_the_textbooks() -> None:
@@ -60,7 +60,7 @@ def test_what_has_no_value() -> None:
     # Only clip b counts anything: draws without it have no value and are left out.
     assert bootstrap.ratio(np.array([0.0, 3.0]), np.array([0.0, 4.0])) == Estimate(0.75, 0.75, 0.75)
     assert interval(np.array([0.5, np.nan, np.nan])) == Estimate(0.5, 0.5, 0.5)
-    assert interval(np.array([0.5, 0.6, 0.7])) == Estimate(0.5, 0.5, pytest.approx(0.6975))
+    assert interval(np.array([0.5, 0.6, 0.6])) == Estimate(0.5, 0.5, 0.6)
     with pytest.raises(ValueError, match="at least one clip"):
         Bootstrap([])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def bars(figure: Figure) -> list[float]:
 
 def check_nothing_is_cut(figure: Figure) -> None:
     """Every text lies inside the figure, and no two names of an axis lie on one another."""
-    canvas = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     renderer = canvas.get_renderer()
     width, height = figure.get_size_inches() * figure.dpi
@@ -81,7 +82,7 @@ def test_lines_of_robustness() -> None:
     missing, noise = draw_robustness(result, "accuracy").axes
     labels = [line.get_label() for line in missing.lines]
     assert labels == ["video", "audio", "every one, each by its own draw"]
-    assert list(noise.lines[0].get_xdata()) == [20.0, 10.0, 5.0, 0.0, -5.0, -10.0]
+    np.testing.assert_array_equal(noise.lines[0].get_xdata(), [20.0, 10.0, 5.0, 0.0, -5.0, -10.0])
 
 
 @pytest.mark.parametrize("num_labels", [2, 50])

@@ -17,9 +17,9 @@ def test_curves_of_a_history_with_gaps(tmp_path: Path) -> None:
     assert curves is not None
     assert curves.epochs == (1, 2, 3)
     assert curves.stage_starts == [(1, "single"), (3, "all")]
-    np.testing.assert_array_equal(curves.train_loss, [2.0, 1.5, 1.0])  # type: ignore[arg-type]
-    np.testing.assert_array_equal(curves.val_loss, [np.nan, 1.75, 1.25])  # type: ignore[arg-type]
-    np.testing.assert_array_equal(curves.val_accuracy, [np.nan, 0.25, 0.5])  # type: ignore[arg-type]
+    np.testing.assert_array_equal(curves.train_loss, [2.0, 1.5, 1.0])
+    np.testing.assert_array_equal(curves.val_loss, [np.nan, 1.75, 1.25])
+    np.testing.assert_array_equal(curves.val_accuracy, [np.nan, 0.25, 0.5])
 
 
 def test_what_was_not_logged_is_no_curve(tmp_path: Path) -> None:
