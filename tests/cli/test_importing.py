@@ -17,6 +17,15 @@ def test_import_says_what_to_do_next(tmp_path: Path) -> None:
     assert read_manifest(tmp_path / "out" / "manifest.jsonl")[0].group == "100"
 
 
+def test_import_of_grid_leads_to_the_words_recipe(tmp_path: Path) -> None:
+    (tmp_path / "bbaf2n.mp4").write_bytes(b"")
+    options = [str(tmp_path), str(tmp_path / "out"), "--word", "digit"]
+    result = CliRunner().invoke(app, ["import", "grid", *options])
+    assert result.exit_code == 0
+    assert "activity train config/recipes/grid-digit.yaml" in " ".join(result.output.split())
+    assert read_manifest(tmp_path / "out" / "manifest.jsonl")[0].label == "two"
+
+
 def test_import_names_the_datasets_it_knows(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["import", "urbansound", str(tmp_path), str(tmp_path / "out")])
     assert result.exit_code == 2
