@@ -143,7 +143,7 @@ class AttentionPool(nn.Module):
         """Pool ``(B, n, D)`` with ``(B, n)`` bool to ``(B, D)``; zeros where a row keeps nothing."""
         kept = tokens.masked_fill(~mask[..., None], 0.0)
         usable = mask | ~mask.any(dim=1, keepdim=True)  # a softmax over nothing is NaN
-        weights = self.score(kept)[..., 0].masked_fill(~usable, -torch.inf).softmax(dim=1)
+        weights: Tensor = self.score(kept)[..., 0].masked_fill(~usable, -torch.inf).softmax(dim=1)
         return (weights[..., None] * kept).sum(dim=1)
 
 
