@@ -171,9 +171,9 @@ def _run_fold(
     result = train(recipe, entries, output, command=command, watch=watch)
     test = [entry for entry in entries if entry.split == "test"]
     windows, clips = measure_test(output, test) if with_test else (None, None)
-    counts = [sum(entry.split == split for entry in entries) for split in ("train", "val", "test")]
+    learned, held = (sum(entry.split == split for entry in entries) for split in ("train", "val"))
     seconds = round(time.perf_counter() - began, 1)
-    return FoldResult(fold, *counts, round(result.val_accuracy, 4), windows, clips, seconds)
+    return FoldResult(fold, learned, held, len(test), round(result.val_accuracy, 4), windows, clips, seconds)
 
 
 def measure_test(checkpoint: Path, entries: Sequence[ManifestEntry]) -> tuple[float, float | None]:

@@ -58,7 +58,7 @@ class History(Callback):
         assert isinstance(pl_module, Learner)  # noqa: S101 - made for it
         means = {f"train_{name}": round(value, 6) for name, value in pl_module.learned_means().items()}
         metrics = trainer.callback_metrics
-        validated = {name: round(float(metrics[name]), 6) for name in ("val_loss", "val_accuracy") if name in metrics}
+        validated = {f"val_{name}": round(float(metrics[f"val_{name}"]), 6) for name in ("loss", "accuracy")}
         seconds = round(time.perf_counter() - self._began, 3)
         row: Row = {"epoch": trainer.current_epoch + 1, "stage": self._stage, **means, **validated}
         self.rows.append(row | {"learning_rate": self._rate, "seconds": seconds})

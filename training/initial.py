@@ -51,13 +51,13 @@ def take_weights(model: ActivityModel, source: ActivityModel, *, encoders_only: 
 
 
 def adopt_statistics(config: ModelConfig, source: ModelConfig) -> ModelConfig:
-    """The recipe's model with what the checkpoint's learned of its data: tables' columns, vectors' mean and std.
+    """The model with what the checkpoint's learned of its data: tables' columns, vectors' mean and deviation.
 
     The encoders that are taken have seen their inputs normalised so.
     """
     vectors = {
         name: own.model_copy(update={"mean": source.vectors[name].mean, "std": source.vectors[name].std})
-        if name in source.vectors and own.mean is None and own.channels == source.vectors[name].channels
+        if name in source.vectors and own.channels == source.vectors[name].channels
         else own
         for name, own in config.vectors.items()
     }

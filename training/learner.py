@@ -59,7 +59,8 @@ class Learner(LightningModule):
         self.steps_per_epoch = steps_per_epoch
         self.encode = RunEncoder(model, transforms, encoded=encoded)
         self.augmenter = Augmenter(recipe.augmentation, self.config)
-        self.objectives = build_objectives(recipe.objectives, self.config, model.fusion.output_width)
+        fused_width: Any = model.fusion.output_width
+        self.objectives = build_objectives(recipe.objectives, self.config, fused_width)
         self.stage, self.stage_start = recipe.stages[0], 0
         self.frozen: frozenset[Modality] = frozenset()
         self.learned, self.validated = Tally(), Tally()

@@ -34,6 +34,7 @@ STATE_KEY = "recipe"
 EXPECTED_WARNINGS = (
     ".*does not have many workers.*",  # the data is in memory
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning 2.6 on torch 2.11
+    r".*module\(s\) in eval mode at the start of training.*",  # frozen encoders are
     ".*find_unused_parameters=True was specified.*",  # with modality dropout and frozen encoders some steps have none
 )
 
@@ -140,8 +141,8 @@ class Loop:
         try:
             with _quiet_lightning(), _stoppable():
                 trainer = self._trainer(callbacks, ranks)
-                loaders = [build_loader(runs, self.recipe) for runs in (dataset, validation)]
-                trainer.fit(learner, *loaders, ckpt_path=state, weights_only=True)
+                loader, held = (build_loader(runs, self.recipe) for runs in (dataset, validation))
+                trainer.fit(learner, loader, held, ckpt_path=state, weights_only=True)
         finally:
             if logger is not None:
                 logger.experiment.close()

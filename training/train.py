@@ -27,6 +27,7 @@ from training.learner import Learner
 from training.loop import RESUME_FILE, STATE_KEY, Loop, Ranks, count_steps
 from training.manifest import ManifestEntry, read_manifest
 from training.recipe import Recipe
+from training.statistics import fit_statistics
 from training.tokens import encode_contents, may_cache
 
 
@@ -148,6 +149,7 @@ def train(
 
 def _fit_to_data(parts: _Parts) -> None:
     """Learn tokenizer and statistics of the training split, or take them from the checkpoint it begins with."""
+    parts.config = fit_statistics(parts.config, [clip.clip for clip in parts.learned])
     if parts.initial is not None:
         check_checkpoint(parts.config, parts.initial)
         parts.config = adopt_statistics(parts.config, parts.initial.description.config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,3 +50,21 @@ def render_tiny(folder: Path) -> Path:
 def decode_tiny(manifest: Path, config: ModelConfig = TINY) -> list[LabelledClip]:
     """All clips of a manifest, decoded for ``config``."""
     return decode_entries(read_manifest(manifest), config, jobs=1)
+
+
+_DECODED: dict[Path, LabelledClip] = {}
+
+
+def decode_once(
+    entries: Sequence[ManifestEntry],
+    config: ModelConfig,
+    *,
+    jobs: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[LabelledClip]:
+    """Decode each clip for the first training only; all of them are of the tiny model's configuration."""
+    missing = [entry for entry in entries if entry.clip not in _DECODED]
+    for labelled in decode_entries(missing, config, jobs=jobs, progress=progress):
+        assert labelled.entry.clip is not None
+        _DECODED[labelled.entry.clip] = labelled
+    return [replace(_DECODED[entry.clip], entry=entry) for entry in entries if entry.clip is not None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -32,7 +33,11 @@ def test_no_pair_has_a_modality_that_is_not_there() -> None:
 
 def test_each_stage_has_its_draw() -> None:
     masks = torch.ones(50, 3, 4, dtype=torch.bool)
-    draws = {"singles": keep_single, "pairs": keep_pair, "all": lambda m: drop_modalities(m, 0.3)}
+    draws: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+        "singles": keep_single,
+        "pairs": keep_pair,
+        "all": lambda m: drop_modalities(m, 0.3),
+    }
     for modalities, draw in draws.items():
         torch.manual_seed(2)
         expected = draw(masks)

@@ -52,7 +52,7 @@ def test_no_group_is_torn_apart_and_no_clip_is_lost(
         if entry.group is not None:
             sides.setdefault(entry.group, set()).add(str(entry.split))
     assert all(len(splits) == 1 for splits in sides.values())
-    counts = Counter(entry.split for entry in dealt)
+    counts = Counter(str(entry.split) for entry in dealt)
     assert counts.keys() == {"train", *(["val"] if val else []), *(["test"] if test else [])}
     largest = max(Counter(group for group in groups if group is not None).values(), default=1)
     for split, share in (("val", val), ("test", test)):
