@@ -80,6 +80,8 @@ def _quality(result: Evaluation) -> Table:
     """Segments, steadiness and calibration."""
     table = _table("All modalities", "measure", "value", "95 % interval")
     segments, consistency, calibration = result.segments, result.consistency, result.calibration
+    if result.subsets[-1].clip_accuracy is not None:
+        _add(table, "whole clips: accuracy, by their windows' mean", result.subsets[-1].clip_accuracy)
     if segments is not None:
         for overlap, score in segments.f1.items():
             _add(table, f"segments: F1 at IoU {overlap}", score)

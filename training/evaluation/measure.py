@@ -69,8 +69,19 @@ class Measurer:
             top5_accuracy=top5,
             balanced_accuracy=self.bootstrap.of_sums(counts, lambda sums: balanced_accuracy(_counts(sums))),
             mean_average_precision=None if single else estimate_map(units, self.bootstrap),
+            clip_accuracy=self._clip_accuracy(units) if single else None,
             ceiling=None if ceilings is None else ceilings(names),
         )
+
+    def _clip_accuracy(self, units: Units) -> Estimate | None:
+        if any(len({segment.label for segment in seen.truth}) > 1 for seen in self.observations):
+            return None
+        judged = np.unique(units.clips)
+        scores = units.sum_by_clip(units.scores)[judged]  # the best mean is the best sum
+        right = scores.argmax(axis=1) == units.sum_by_clip(units.targets)[judged].argmax(axis=1)
+        hits = np.zeros((2, units.num_clips))
+        hits[:, judged] = right, np.ones(len(judged))
+        return self.bootstrap.ratio(*hits)
 
     def classes(self) -> tuple[ClassResult, ...]:
         """Each label, with all modalities."""

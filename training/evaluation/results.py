@@ -25,6 +25,9 @@ class SubsetResult:
     """Mean recall over the labels that occur, in [0, 1]."""
     mean_average_precision: Estimate | None
     """Mean over the labels that occur of the area under the precision-recall curve; None with ``single_label``."""
+    clip_accuracy: Estimate | None
+    """Share of clips whose best label by the mean of their judged windows' scores is right; None where a clip has more
+    than one label, or with ``multi_label``."""
     ceiling: float | None
     """What these modalities can reach at most, by the data's construction; None where that is not known."""
 

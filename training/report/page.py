@@ -108,7 +108,7 @@ def build_sections(result: Evaluation, curves: Curves | None) -> list[Section]:
     if result.robustness is not None and (result.robustness.missing or result.robustness.noise):
         sections.append(Section("Robustness", draw_robustness(result.robustness, result.headline_name)))
     for title, table in (
-        ("Segments and steadiness", course_table(result)),
+        ("Whole clips and segments", course_table(result)),
         ("Agreement of the modalities", agreement_table(result)),
         ("Times", latency_table(result)),
     ):

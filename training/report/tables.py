@@ -55,8 +55,10 @@ def class_table(result: Evaluation) -> str:
 
 
 def course_table(result: Evaluation) -> str:
-    """Segments and changes; empty for clips of one window."""
+    """Whole clips, segments and changes; empty where there is none of them."""
     rows: list[tuple[str, str]] = []
+    if result.subsets[-1].clip_accuracy is not None:
+        rows.append(("accuracy of whole clips, by the mean of their windows", share(result.subsets[-1].clip_accuracy)))
     if result.segments is not None:
         rows += [(f"segmental F1 at IoU {overlap}", share(score)) for overlap, score in result.segments.f1.items()]
         rows.append(("edit score", share(result.segments.edit)))

@@ -93,3 +93,23 @@ def test_changes_a_minute() -> None:
     assert result is not None
     rates = [each.value for each in (result.truth, result.before_smoothing, result.after_smoothing) if each]
     assert rates == pytest.approx([12.0, 30.0, 18.0])  # 2, 5 and 3 in 10 s
+
+
+def test_a_clip_is_told_by_the_mean_of_its_windows() -> None:
+    """Two windows of three are wrong by little, one is right by much; the other clip is wrong."""
+    first, second = make_observations(2, ("audio",), num_labels=2, num_windows=3)
+    targets = np.array([[True, False]] * 3)
+    scores = np.array([[0.4, 0.6], [0.4, 0.6], [0.9, 0.1]])
+    right = replace(first, targets=targets, scores={("audio",): scores})
+    wrong = replace(second, targets=targets, scores={("audio",): 1.0 - scores})
+    result = make_measurer([right, wrong]).subset(("audio",), None)
+    assert result.clip_accuracy is not None
+    assert result.accuracy is not None
+    assert (result.clip_accuracy.value, result.accuracy.value) == (0.5, 0.5)
+    alone = make_measurer([right]).subset(("audio",), None)
+    assert alone.clip_accuracy is not None
+    assert alone.accuracy is not None
+    assert alone.clip_accuracy.value == 1.0
+    assert alone.accuracy.value == pytest.approx(1 / 3)
+    two = replace(right, truth=(*right.truth, replace(right.truth[0], label="another")))
+    assert make_measurer([two]).subset(("audio",), None).clip_accuracy is None

@@ -76,7 +76,7 @@ def test_what_was_not_measured_is_left_out(tmp_path: Path) -> None:
     )
     text = write_report(tmp_path, bare).read_text(encoding="utf-8")
     headings = re.findall(r"<h2>(.*?)</h2>", text)
-    assert headings == ["By modalities", "Which label for which", "By label", "Confidence"]
+    assert headings == ["By modalities", "Which label for which", "By label", "Confidence", "Whole clips and segments"]
 
 
 def test_the_same_figure_gives_the_same_bytes() -> None:
