@@ -62,7 +62,7 @@ class Canvas:
         (x, y), (a, b) = self._pixel(centre), (self._length(radius) for radius in radii)
 
         def outside(across: NDArray[np.float32], down: NDArray[np.float32]) -> NDArray[Any]:
-            return (np.hypot((across - x) / a, (down - y) / b) - 1) * min(a, b)
+            return np.asarray((np.hypot((across - x) / a, (down - y) / b) - 1) * min(a, b))
 
         self._blend((x - a, y - b, x + a, y + b), outside, colour, opacity)
 
@@ -78,7 +78,7 @@ class Canvas:
                 along = ((across - x0) * dx + (down - y0) * dy) / max(1e-6, dx * dx + dy * dy)
                 along = np.clip(along, 0, 1)
                 nearest = np.minimum(nearest, (across - x0 - along * dx) ** 2 + (down - y0 - along * dy) ** 2)
-            return np.sqrt(nearest) - reach
+            return np.asarray(np.sqrt(nearest) - reach)
 
         box = (min(xs) - reach, min(ys) - reach, max(xs) + reach, max(ys) + reach)
         self._blend(box, outside, colour, opacity)

@@ -18,8 +18,8 @@ def read(script: ClipScript) -> NDArray[np.float64]:
 
 
 def test_the_swing_is_along_the_motions_axis() -> None:
-    for index, activity in enumerate(ACTIVITIES):
-        script = find_script(lambda script, odd=index % 2: script.noise_seed[1] % 2 == odd, activity)
+    for activity in ACTIVITIES:
+        script = find_script(lambda _: True, activity, activity)
         rows = read(script)
         spread = rows[:, 1:3].std(axis=0)
         assert np.argmax(spread) == activity.motion

@@ -63,8 +63,10 @@ def test_a_dataset_is_a_function_of_its_seed(tmp_path: Path) -> None:
         )
         assert all(a.stop_seconds == b.start_seconds for a, b in zip(entry.segments, entry.segments[1:], strict=False))
         assert entry.audio is None
+        assert entry.clip is not None
         assert entry.text == entry.clip.with_suffix(".vtt")
     rendered = render_clip(21, 2)
+    assert entries[2].clip is not None
     assert rendered.video == entries[2].clip.read_bytes()
     assert entries[2].text is not None
     assert rendered.words == entries[2].text.read_text(encoding="utf-8")

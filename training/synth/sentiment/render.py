@@ -64,7 +64,8 @@ def _draw_frames(script: RemarkScript) -> Iterator[NDArray[np.uint8]]:
     times = [float(seconds - start) for seconds in script.timeline.frame_seconds]
     for picture in draw_face_frames(rng, script.face, (script.width, script.height), times):
         frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-        yield converter.reformat(frame, format="yuv420p", threads=1).to_ndarray()
+        planes = converter.reformat(frame, format="yuv420p", threads=1).to_ndarray()
+        yield planes.astype(np.uint8, copy=False)
 
 
 def _render_into(out: Path, seed: tuple[int, int], sentiment: int) -> ManifestEntry:

@@ -17,6 +17,8 @@ from training.synth.events.table import (
     render_row,
 )
 
+ALL: tuple[NumberColumn | CategoryColumn, ...] = (*COLUMNS, *CATEGORY_COLUMNS)
+
 
 def view_of(column: NumberColumn | CategoryColumn, cell: str) -> int:
     if isinstance(column, CategoryColumn):
@@ -26,17 +28,16 @@ def view_of(column: NumberColumn | CategoryColumn, cell: str) -> int:
 
 
 def test_cells_come_as_often_as_their_channels_say() -> None:
-    columns = (*COLUMNS, *CATEGORY_COLUMNS)
     for event in range(3):
         rng = np.random.default_rng([7, event])
-        counts: list[Counter[int]] = [Counter() for _ in columns]
+        counts: list[Counter[int]] = [Counter() for _ in ALL]
         for _ in range(3000):
             header, row, end = render_row(rng, event).split("\n")
             assert (header, end) == ("attendance,ticket_price,duration_minutes,hour,weekday,venue", "")
-            for column, cell, counter in zip(columns, row.split(","), counts, strict=True):
+            for column, cell, counter in zip(ALL, row.split(","), counts, strict=True):
                 counter[view_of(column, cell)] += 1
-        for column, counter in zip(columns, counts, strict=True):
-            found = [counter[view] / 3000 for view in range(len(column.channel))]
+        for column, counter in zip(ALL, counts, strict=True):
+            found = np.array([counter[view] / 3000 for view in range(len(column.channel))])
             np.testing.assert_allclose(found, column.channel[:, event], atol=0.04)  # four standard deviations
             assert column.channel[-1, event] == pytest.approx(MISSING_SHARE)
 
@@ -52,10 +53,9 @@ def test_a_number_lies_in_its_range_after_rounding(column: NumberColumn) -> None
 
 def test_a_rows_ceiling_is_what_the_best_guess_reaches_on_simulated_rows() -> None:
     """Guesses by the product of the columns' shares, on rows as they are written."""
-    columns = (*COLUMNS, *CATEGORY_COLUMNS)
     rng, right, total = np.random.default_rng(5), 0, 6000
     for number in range(total):
         row = render_row(rng, number % 3).split("\n")[1].split(",")
-        shares = np.prod([c.channel[view_of(c, cell)] for c, cell in zip(columns, row, strict=True)], axis=0)
+        shares = np.prod([c.channel[view_of(c, cell)] for c, cell in zip(ALL, row, strict=True)], axis=0)
         right += int(np.argmax(shares) == number % 3)
-    assert right / total == pytest.approx(ceiling([join([column.channel for column in columns])]), abs=0.02)
+    assert right / total == pytest.approx(ceiling([join([column.channel for column in ALL])]), abs=0.02)
