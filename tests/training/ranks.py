@@ -43,8 +43,8 @@ def main() -> None:
         record = {"seen": seen, "gathered": gathered, "val_loss": float(learner.trainer.callback_metrics["val_loss"])}
         (output / f"rank{rank}.json").write_text(json.dumps(record), encoding="utf-8")
 
-    Learner.training_step = training_step  # type: ignore[method-assign]
-    Learner.on_fit_end = on_fit_end  # type: ignore[method-assign]
+    Learner.training_step = training_step  # type: ignore[method-assign, assignment]
+    Learner.on_fit_end = on_fit_end  # type: ignore[method-assign, assignment]
     Processes.of_rows = classmethod(of_rows)  # type: ignore[method-assign, assignment]
     values = {
         "model": TINY.model_dump(mode="json"),
