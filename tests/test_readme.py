@@ -29,6 +29,8 @@ def test_each_command_parses(line: str, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     for name in ("CLIP", "WORDS"):
         Path(name).touch()
+    for name in ("ESC-50-master", "GRID/s1"):
+        Path(name).mkdir(parents=True)
     _, name, *arguments = shlex.split(line)
     group = typer.main.get_command(app)
     context = group.make_context("activity", [name], resilient_parsing=True)
