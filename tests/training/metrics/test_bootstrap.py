@@ -61,6 +61,7 @@ def test_what_has_no_value() -> None:
     assert bootstrap.ratio(np.array([0.0, 3.0]), np.array([0.0, 4.0])) == Estimate(0.75, 0.75, 0.75)
     assert interval(np.array([0.5, np.nan, np.nan])) == Estimate(0.5, 0.5, 0.5)
     assert interval(np.array([0.5, 0.6, 0.6])) == Estimate(0.5, 0.5, 0.6)
+    assert interval(np.array([0.5, np.nan, 0.6, 0.6])) == Estimate(0.5, 0.5, 0.6)
     with pytest.raises(ValueError, match="at least one clip"):
         Bootstrap([])
 
