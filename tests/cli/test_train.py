@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import yaml
 
-from cli import train as train_module
 from cli.crossval import crossval
 from cli.errors import CommandError
 from cli.split import split
@@ -91,7 +90,7 @@ def test_several_processes_are_started_by_torchrun(
         started.append(command)
         return Ended()
 
-    monkeypatch.setattr(train_module.subprocess, "run", run)
+    monkeypatch.setattr("cli.train.subprocess.run", run)
     monkeypatch.setattr(sys, "argv", ["activity", "train", "r.yaml", "--processes", "2", "--resume"])
     with pytest.raises(CommandError, match="in 2 processes ended with code 3"):
         train(recipe, manifest, tmp_path / "out", processes=2)
