@@ -17,10 +17,10 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"gelu": nn.GELU, "relu": nn.ReLU}
 class AudioEncoder(nn.Module):
     """One hop's log-mel spectrogram to a few tokens.
 
-    Each stage halves time and frequency by its first 3 x 3 convolution, of stride 2; every convolution is followed by
-    a norm and the activation. Group normalisation and, once trained, batch normalisation keep a clip's answer apart
-    from the others of its batch. The frequency axis is kept up to the projection, since pitch tells, unless the
-    configuration averages over it.
+    Each stage halves frequency and, unless the configuration says otherwise, time by its first 3 x 3 convolution;
+    every convolution is followed by a norm and the activation. Group normalisation and, once trained, batch
+    normalisation keep a clip's answer apart from the others of its batch. The frequency axis is kept up to the
+    projection, since pitch tells, unless the configuration averages over it.
     """
 
     def __init__(self, config: AudioConfig, *, width: int) -> None:
@@ -28,10 +28,13 @@ class AudioEncoder(nn.Module):
         self.config = config
         stages: list[nn.Module] = []
         channels_in = 1
-        for channels, convolutions in zip(config.channels, config.stage_convolutions, strict=True):
+        shapes = zip(config.channels, config.stage_convolutions, config.stage_strides, strict=True)
+        for channels, convolutions, stride in shapes:
             for index in range(convolutions):
                 stages += [
-                    nn.Conv2d(channels_in, channels, kernel_size=3, stride=1 if index else 2, padding=1, bias=False),
+                    nn.Conv2d(
+                        channels_in, channels, kernel_size=3, stride=1 if index else stride, padding=1, bias=False
+                    ),
                     _build_norm(config, channels),
                     ACTIVATIONS[config.activation](),
                 ]

@@ -68,9 +68,11 @@ class AudioConfig(Settings):
     the natural logarithm of the mel power.
 
     ``channels``: one stage each, of stride 2. ``convolutions``: how many of 3 x 3 each stage has; null is one each.
-    ``norm``: ``batch`` trains deep networks on few clips better and is fixed afterwards. ``frequency``: whether the
-    projection sees each band (``keep``) or their ``mean``. ``pool``: over a token's time, ``mean``, or its sum with the
-    maximum, which hears a short sound in a long silence. ``dropout``: of what the projection sees.
+    ``time_strides``: each stage's stride in time, where it is not that in frequency: a beat of 15 Hz, of a rotor for
+    example, is lost once there are fewer than 30 frames a second. ``norm``: ``batch`` trains deep networks on few
+    clips better and is fixed afterwards. ``frequency``: whether the projection sees each band (``keep``) or their
+    ``mean``. ``pool``: over a token's time, ``mean``, or its sum with the maximum, which hears a short sound in a long
+    silence. ``dropout``: of what the projection sees.
     """
 
     sample_rate: PositiveInt = 16_000
@@ -81,6 +83,7 @@ class AudioConfig(Settings):
     std: PositiveFloat = 3.0
     channels: tuple[PositiveInt, ...] = (32, 64, 96)
     convolutions: tuple[PositiveInt, ...] | None = None
+    time_strides: tuple[PositiveInt, ...] | None = None
     norm: Literal["group", "batch"] = "group"
     activation: Literal["gelu", "relu"] = "gelu"
     frequency: Literal["keep", "mean"] = "keep"
@@ -89,17 +92,22 @@ class AudioConfig(Settings):
     tokens_per_hop: PositiveInt = 2
 
     @model_validator(mode="after")
-    def _one_count_a_stage(self) -> Self:
-        if self.convolutions is not None and len(self.convolutions) != len(self.channels):
-            raise ValueError(
-                f"{len(self.convolutions)} convolutions do not fit {len(self.channels)} channels: one each"
-            )
+    def _one_a_stage(self) -> Self:
+        for name in ("convolutions", "time_strides"):
+            given = getattr(self, name)
+            if given is not None and len(given) != len(self.channels):
+                raise ValueError(f"{len(given)} {name} do not fit {len(self.channels)} channels: one each")
         return self
 
     @property
     def stage_convolutions(self) -> tuple[int, ...]:
         """How many convolutions each stage has."""
         return self.convolutions or (1,) * len(self.channels)
+
+    @property
+    def stage_strides(self) -> tuple[tuple[int, int], ...]:
+        """Each stage's stride in frequency and in time."""
+        return tuple((2, stride) for stride in self.time_strides or (2,) * len(self.channels))
 
     @model_validator(mode="after")
     def _frames_meet(self) -> Self:

@@ -17,6 +17,7 @@ DEEP = AudioConfig(
     n_mels=16,
     channels=(4, 8),
     convolutions=(1, 2),
+    time_strides=(1, 3),
     norm="batch",
     activation="relu",
     pool="mean_max",
@@ -42,10 +43,11 @@ def reference(encoder: AudioEncoder, log_mel: Tensor) -> Tensor:
     """One hop ``(F, M)`` in float64, each formula written out."""
     config, state = encoder.config, {name: value.double() for name, value in encoder.state_dict().items()}
     features, place = log_mel.double()[None], 0
-    for convolutions in config.stage_convolutions:
+    for stage, convolutions in enumerate(config.stage_convolutions):
+        step = (2, 2 if config.time_strides is None else config.time_strides[stage])
         for index in range(convolutions):
             features = functional.conv2d(
-                features[None], state[f"stages.{place}.weight"], stride=1 if index else 2, padding=1
+                features[None], state[f"stages.{place}.weight"], stride=1 if index else step, padding=1
             )[0]
             scale, shift = state[f"stages.{place + 1}.weight"], state[f"stages.{place + 1}.bias"]
             if config.norm == "batch":
@@ -155,11 +157,24 @@ def test_parameters_are_counted_by_hand() -> None:
 def test_every_stage_needs_its_count() -> None:
     with pytest.raises(SettingsError, match="2 convolutions do not fit 3 channels"):
         AudioConfig.read({"convolutions": [1, 2]}, source="recipe.yaml")
+    with pytest.raises(SettingsError, match="4 time_strides do not fit 3 channels"):
+        AudioConfig.read({"time_strides": [2, 1, 1, 2]}, source="recipe.yaml")
 
 
-DEEP_TOKEN = [[1.02841, 0.95641, 0.90354, -0.71108]]
+def test_a_beat_survives_where_time_is_not_halved() -> None:
+    beat = torch.zeros(1, 16, 64)
+    beat[:, :, ::4] = 1.0
+    widths = []
+    for strides in ((2, 2), (1, 1)):
+        encoder = seeded(PLAIN.model_copy(update={"time_strides": strides}))
+        inner = encoder.stages(beat[:, None])[..., 4:-4]
+        widths.append(float(inner.std(dim=3).mean().detach()))
+    assert widths[0] < 1e-3 < widths[1]
+
+
+DEEP_TOKEN = [[1.04797, 0.94379, 0.88488, -0.70198]]
 FLAT_TOKENS = [
-    [1.21498, 1.36652, -0.98684, 0.02007],
-    [1.09064, 1.82939, -0.43042, 0.10677],
-    [1.63214, 1.07286, -0.44287, -0.75461],
+    [1.27166, 1.32738, -0.99626, -0.02555],
+    [1.09759, 1.83289, -0.46693, 0.06171],
+    [1.52001, 1.06193, -0.48593, -0.78166],
 ]
