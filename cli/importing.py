@@ -26,8 +26,9 @@ def import_data(
     esc10: the ten environmental sounds of ESC-10, from a folder with esc10.csv (audio, label, fold) or from that of
     ESC-50. The manifest has the published folds, and takes of one recording are a group.
 
-    grid: spoken sentences of six words, from a speaker's folder of GRID with clips/CODE.mp4. The splits are those of
-    config/splits/grid.yaml, by the spelt letter, and the text has no answer in it.
+    grid: spoken sentences of six words, from a speaker's folder of GRID with clips/CODE.mp4 and align/CODE.align. Each
+    clip is cut to the 1.2 s around the word that is asked for; the splits are those of config/splits/grid.yaml, by the
+    spelt letter, and the text has no answer in it.
 
     [bold]Examples[/bold]
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from cli.app import app
+from tests.training.importers.test_grid import publish
 from training.manifest import read_manifest
 
 
@@ -18,8 +19,8 @@ def test_import_says_what_to_do_next(tmp_path: Path) -> None:
 
 
 def test_import_of_grid_leads_to_the_words_recipe(tmp_path: Path) -> None:
-    (tmp_path / "bbaf2n.mp4").write_bytes(b"")
-    options = [str(tmp_path), str(tmp_path / "out"), "--word", "digit"]
+    publish(tmp_path / "in", "bbaf2n")
+    options = [str(tmp_path / "in"), str(tmp_path / "out"), "--word", "digit"]
     result = CliRunner().invoke(app, ["import", "grid", *options])
     assert result.exit_code == 0
     assert "activity train config/recipes/grid-digit.yaml" in " ".join(result.output.split())

@@ -1,7 +1,9 @@
 """GRID: sentences of six words, spoken into a camera (Cooke, Barker, Cunningham and Shao 2006, JASA 120, 2421).
 
-A speaker's folder has ``clips/CODE.mp4`` (other containers will do), or the clips themselves. The code names the
-words: ``bbaf2n`` is *bin blue at f two now*. One of the words is the label, and its place in the text says ``mask``.
+A speaker's folder has ``clips/CODE.mp4`` (other containers will do) and ``align/CODE.align``, which says when each
+word is spoken. The code names the words: ``bbaf2n`` is *bin blue at f two now*. One of the words is the label. Each
+clip is cut to the 1.2 s around the middle of that word, always as long, so that its length tells nothing; the text is
+the whole sentence with ``mask`` in the word's place.
 
 The sentences were designed, not drawn: the colour, the letter and the digit of a sentence occur together once, and with
 the other words they give its command away: with a random split a small network reads 99 % of the held-out commands,
@@ -12,14 +14,15 @@ it stays below chance for each word, and no sentence is in two splits.
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal, Self, get_args
 
+import av
 from pydantic import model_validator
 
 from models.settings import Settings
+from training.importers.cut import cut_clip
 from training.manifest import ManifestEntry, ManifestError, Split, write_manifest
 
 MANIFEST_NAME = "manifest.jsonl"
@@ -38,6 +41,10 @@ VOCABULARY: Mapping[Word, Mapping[str, str]] = {
     "digit": {"z" if number == 0 else str(number): word for number, word in enumerate(DIGITS)},
     "adverb": {"a": "again", "n": "now", "p": "please", "s": "soon"},
 }
+WINDOW_SECONDS = 1.2  # a word of 0.1 to 0.5 s and some of its neighbours, which it colours
+FRAMES_A_SECOND = 25
+ALIGN_UNITS = 25_000  # a second, as the aligned files count
+SILENCE = frozenset({"sil", "sp"})
 _CODE = re.compile("".join(f"[{''.join(words)}]" for words in VOCABULARY.values()))
 
 
@@ -78,36 +85,38 @@ def import_grid(
     splits: Path = SPLIT_FILE,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Copy the clips, write each one's words without the answer, and a manifest whose labels are the answers.
+    """Cut the clips, write each one's words without the answer, and a manifest whose labels are the answers.
 
     Args:
         folder: a speaker's folder.
         output: folder for ``clips`` and ``manifest.jsonl``; made where it is missing.
         word: the one to be named.
         splits: which letters each split has.
-        progress: called with the clips copied and all of them.
+        progress: called with the clips cut and all of them.
 
     Returns:
         The manifest; the group of a clip is its letter.
 
     Raises:
-        ManifestError: when there is no clip, or one is not named by its code.
+        ManifestError: when there is no clip, or one is not named by its code or aligned otherwise.
+        FileNotFoundError: when a clip has no aligned words.
         SettingsError: when the splits cannot be used.
     """
     letters = LetterSplits.read_yaml(splits)
     sources = _find_clips(folder)
-    sentences = [read_code(source.stem) for source in sources]
     clips = output / "clips"
     clips.mkdir(parents=True, exist_ok=True)
     entries = []
-    for number, (source, sentence) in enumerate(zip(sources, sentences, strict=True), start=1):
-        shutil.copyfile(source, clips / source.name)
-        text = clips / f"{source.stem}.txt"
+    for number, source in enumerate(sources, start=1):
+        sentence = read_code(source.stem)
+        middle = _middle_seconds(folder / "align" / f"{source.stem}.align", sentence, word)
+        clip, text = clips / f"{source.stem}.mkv", clips / f"{source.stem}.txt"
+        clip.write_bytes(_cut(source, middle))
         text.write_text(masked_text(sentence, word) + "\n", encoding="utf-8")
         letter = sentence["letter"]
         entries.append(
             ManifestEntry(
-                clip=clips / source.name,
+                clip=clip,
                 text=text,
                 audio=None,
                 segments=(),
@@ -128,9 +137,36 @@ def masked_text(sentence: Mapping[Word, str], word: Word) -> str:
     return " ".join(MASK if name == word else sentence[name] for name in get_args(Word))
 
 
+def _middle_seconds(path: Path, sentence: Mapping[Word, str], word: Word) -> float:
+    """When the word is half spoken."""
+    lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    spoken = [line for line in lines if line[-1] not in SILENCE]
+    if [line[-1] for line in spoken] != list(sentence.values()):
+        raise ManifestError(f"{path.name} does not have the words {' '.join(sentence.values())}, one a line")
+    start, stop, _ = spoken[get_args(Word).index(word)]
+    return (int(start) + int(stop)) / 2 / ALIGN_UNITS
+
+
+def _cut(source: Path, middle_seconds: float) -> bytes:
+    """The piece of a clip around a moment."""
+    try:
+        return cut_clip(source, _start_seconds(source, middle_seconds), WINDOW_SECONDS)
+    except (ValueError, IndexError, av.FFmpegError) as exc:
+        raise ManifestError(f"{source.name} cannot be cut: {exc}") from exc
+
+
+def _start_seconds(source: Path, middle_seconds: float) -> float:
+    """Where the piece around a moment begins: with a frame, and all of it inside the clip."""
+    with av.open(str(source)) as clip:
+        num_frames = round((clip.duration or 0) / av.time_base * FRAMES_A_SECOND)
+    wanted = round(WINDOW_SECONDS * FRAMES_A_SECOND)
+    first = round(middle_seconds * FRAMES_A_SECOND - wanted / 2)
+    return max(0, min(first, num_frames - wanted)) / FRAMES_A_SECOND
+
+
 def _find_clips(folder: Path) -> list[Path]:
     below = folder / "clips" if (folder / "clips").is_dir() else folder
-    clips = sorted(path for path in below.iterdir() if path.suffix.lower() in {".mp4", ".mpg", ".avi", ".mkv"})
+    clips = sorted(path for path in below.iterdir() if path.suffix.lower() in {".mp4", ".mov", ".mpg", ".avi", ".mkv"})
     if not clips:
         raise ManifestError(f"{folder} is no speaker of GRID: it has neither clips nor a folder clips with them")
     return clips
