@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from models.encoder_config import CropConfig, VideoConfig
@@ -28,10 +28,28 @@ def video(batch: int = 2, frames: int = 6, size: int = 18, seed: int = 1) -> Ten
     return torch.randn(batch, 3, frames, size, size, generator=torch.Generator().manual_seed(seed)).double()
 
 
-def slow_group_norm(features: Tensor, groups: int, weight: Tensor, bias: Tensor) -> Tensor:
+def slow_group_norm(features: Tensor, groups: int, norm: nn.Module) -> Tensor:
     """Of ``(C, T, H, W)``: each group of channels, its time and place together, to mean 0 and variance 1."""
+    assert isinstance(norm, nn.GroupNorm)
     parts = [(part - part.mean()) / (part.var(correction=0) + 1e-5).sqrt() for part in features.chunk(groups)]
-    return torch.cat(parts) * weight[:, None, None, None] + bias[:, None, None, None]
+    return torch.cat(parts) * norm.weight[:, None, None, None] + norm.bias[:, None, None, None]
+
+
+def weight_of(layer: nn.Module) -> Tensor:
+    assert isinstance(layer, nn.Conv3d)
+    return layer.weight
+
+
+def slow_stem(change: list[Tensor], weight: Tensor) -> Tensor:
+    """``(C, T, H, W)``: each frame and two on either side, zeros beyond the ends, a 2-D convolution each."""
+    padded = [torch.zeros_like(change[0])] * 2 + change + [torch.zeros_like(change[0])] * 2
+    frames = [
+        torch.stack(
+            [functional.conv2d(padded[time + k][None, None], weight[:, :, k], stride=4, padding=3)[0] for k in range(5)]
+        ).sum(dim=0)
+        for time in range(len(change))
+    ]
+    return torch.stack(frames, dim=1)
 
 
 @torch.no_grad()
@@ -39,22 +57,18 @@ def slow_tokens(encoder: VideoCnn, hop: Tensor) -> Tensor:
     """The tokens of one hop ``(3, T, H, W)``, frame by frame, with 2-D convolutions only."""
     num_frames = hop.shape[1]
     grey = hop.mean(dim=0)
-    change = [4.0 * (frame - grey.mean(dim=0)) for frame in grey]
-    nothing = torch.zeros_like(change[0])
-    stem, norm = encoder.stages[0].weight, encoder.stages[1]
-    frames = []
-    for time in range(num_frames):
-        around = [change[t] if 0 <= t < num_frames else nothing for t in range(time - 2, time + 3)]
-        seen = zip(around, stem.unbind(dim=2), strict=True)
-        frames.append(sum(functional.conv2d(image[None, None], w, stride=4, padding=3)[0] for image, w in seen))
-    features = functional.gelu(slow_group_norm(torch.stack(frames, dim=1), 4, norm.weight, norm.bias))
-    weight, norm = encoder.stages[3].weight[:, :, 0], encoder.stages[4]
+    features = slow_stem([4.0 * (frame - grey.mean(dim=0)) for frame in grey], weight_of(encoder.stages[0]))
+    features = functional.gelu(slow_group_norm(features, 4, encoder.stages[1]))
+    weight = weight_of(encoder.stages[3])[:, :, 0]
     frames = [functional.conv2d(features[:, time][None], weight, stride=2, padding=1)[0] for time in range(num_frames)]
-    features = functional.gelu(slow_group_norm(torch.stack(frames, dim=1), 8, norm.weight, norm.bias))
-    flat = [torch.zeros(8 * 3 * 3).double(), *features.movedim(1, 0).flatten(1), torch.zeros(8 * 3 * 3).double()]
-    project = encoder.project
+    features = functional.gelu(slow_group_norm(torch.stack(frames, dim=1), 8, encoder.stages[4]))
+    nothing = torch.zeros(8 * 3 * 3).double()
+    flat = [nothing, *features.movedim(1, 0).flatten(1), nothing]
+    weight, bias = encoder.project.weight, encoder.project.bias
+    assert bias is not None
     steps = [
-        sum(project.weight[:, :, k] @ flat[time + k] for k in range(3)) + project.bias for time in range(num_frames)
+        torch.stack([weight[:, :, k] @ flat[time + k] for k in range(3)]).sum(dim=0) + bias
+        for time in range(num_frames)
     ]
     means = [torch.stack(steps[first : first + 2]).mean(dim=0) for first in range(0, num_frames, 2)]
     return functional.layer_norm(torch.stack(means), (8,), encoder.norm.weight, encoder.norm.bias)
