@@ -28,7 +28,7 @@ class Face:
     strength: float
     """Of the expression, 0.75 to 1."""
     onset_seconds: float
-    """When the expression is there; before, it grows."""
+    """When the expression is whole; before, it grows from a trace."""
     mouth_half: float
     mouth_bias: float
     brow_height: float
@@ -58,7 +58,7 @@ def draw_face(rng: np.random.Generator, view: int) -> Face:
         wall=(draw_rgb(rng, 60, 220), draw_rgb(rng, 60, 220)),
         lips=(0.5 * skin[0] + 100, 0.4 * skin[1] + 20, 0.4 * skin[2] + 30),
         strength=float(rng.uniform(0.75, 1)),
-        onset_seconds=float(rng.uniform(0.1, 0.5)),
+        onset_seconds=float(rng.uniform(0.5, 1.4)),
         mouth_half=float(rng.uniform(0.12, 0.16)),
         mouth_bias=float(rng.uniform(-0.08, 0.08)),
         brow_height=float(rng.uniform(-0.01, 0.01)),
@@ -108,7 +108,7 @@ def _draw_still(face: Face, width: int, height: int) -> Canvas:
 def _draw_features(canvas: Canvas, face: Face, centre: Place, seconds: float) -> None:
     """Eyes, brows, nose and mouth of a moment, around the head's middle."""
     x, y = centre
-    level = face.strength * min(1.0, 0.2 + 0.8 * seconds / face.onset_seconds) * (0.93 + 0.07 * math.sin(5 * seconds))
+    level = face.strength * min(1.0, 0.1 + 0.9 * seconds / face.onset_seconds) * (0.93 + 0.07 * math.sin(5 * seconds))
     mood = (face.view - 1) * level
     closed = seconds % face.blink_seconds > face.blink_seconds - 0.15
     for side in (-1, 1):
