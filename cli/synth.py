@@ -88,10 +88,20 @@ def synth(  # noqa: PLR0913 - each is an option
     with bars() as report:
         manifest = _render(kind, out, settings, chosen, bits, lambda i, n: report("Rendering", i, n))
     stderr.print(f"[bold]{manifest}[/bold]: {clips} clips")
-    recipe = "demo" if kind == Kind.ACTIVITY else kind.value
-    if chosen:
-        recipe = chosen[0]
-    say(f"Next: activity train config/recipes/{recipe}.yaml --data {shlex.quote(str(manifest))} --output runs/mine")
+    recipe = _find_recipe(kind, chosen, bits)
+    if recipe is not None:
+        say(f"Next: activity train config/recipes/{recipe}.yaml --data {shlex.quote(str(manifest))} --output runs/mine")
+
+
+def _find_recipe(kind: Kind, tracks: Sequence[Track], bits: Sequence[Bit]) -> str | None:
+    """The shipped recipe whose labels and modalities a dataset has; None where there is none."""
+    if kind != Kind.ACTIVITY:
+        return kind.value
+    if len(bits) == len(get_args(Bit)):
+        return "demo"
+    if "imu" in tracks and tuple(bits) == ("motion", "sound"):
+        return "imu"
+    return "depth" if "depth" in tracks and tuple(bits) == ("motion",) else None
 
 
 def _render(

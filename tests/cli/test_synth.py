@@ -35,6 +35,7 @@ def test_tracks_and_labels(tmp_path: Path) -> None:
     options = ["--clips", "1", "--jobs", "1", "--tracks", "depth, imu", "--labels", "sound,motion"]
     result = CliRunner().invoke(app, ["synth", str(tmp_path), *options])
     assert result.exit_code == 0
+    assert "config/recipes/imu.yaml" in result.output
     (entry,) = read_manifest(tmp_path / "manifest.jsonl")
     assert sorted(entry.files) == ["clip", "depth", "imu", "text"]
     assert set(entry.labels) <= {"wave_rise", "wave_fall", "bounce_rise", "bounce_fall"}
