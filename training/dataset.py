@@ -118,6 +118,24 @@ def decode_entries(
     return clips
 
 
+def unusable_parts(clips: Sequence[LabelledClip]) -> list[str]:
+    """A message for each modality of which some clip has a part that cannot be used: it names the first such clip.
+
+    Training goes on without these parts, as the server does; but a column too many in every file would leave the whole
+    modality out, and nothing else would tell.
+    """
+    broken: dict[Modality, list[tuple[str, str]]] = {}
+    for clip in clips:
+        for name, status in clip.clip.modalities.items():
+            if not status.used and status.code not in ("not_sent", "not_in_model"):
+                broken.setdefault(name, []).append((clip.entry.name, status.reason or ""))
+    return [
+        f"{name} cannot be used in {len(parts)} of {len(clips)} clips and is left out there. "
+        f"The first, {parts[0][0]}: {parts[0][1]}"
+        for name, parts in broken.items()
+    ]
+
+
 def _labelled(entry: ManifestEntry, clip: Clip) -> LabelledClip:
     if entry.label is None:
         return LabelledClip(entry, clip)

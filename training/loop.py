@@ -22,6 +22,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import distributed
 from torch.utils.data import DataLoader
 
+from models.settings import SettingsError
 from training.curriculum import Curriculum
 from training.dataset import RunDataset, stack_runs
 from training.ema import WeightAverage
@@ -123,6 +124,7 @@ class Loop:
 
         Raises:
             KeyboardInterrupt: when it was stopped; ``last.ckpt`` is that of the last whole epoch.
+            SettingsError: when ``state`` does not fit what was learned from the clips.
         """
         ranks = Ranks.of_environment()
         if state is None and ranks.rank == 0:
@@ -143,6 +145,13 @@ class Loop:
                 trainer = self._trainer(callbacks, ranks)
                 loader, held = (build_loader(runs, self.recipe) for runs in (dataset, validation))
                 trainer.fit(learner, loader, held, ckpt_path=state, weights_only=True)
+        except RuntimeError as exc:
+            if state is None or "loading state_dict" not in str(exc):
+                raise
+            raise SettingsError(
+                f"{state} is the state of a training with other clips: what was learned from them has other sizes. "
+                "Give that manifest, another folder for the output, or train without --resume."
+            ) from exc
         finally:
             if logger is not None:
                 logger.experiment.close()

@@ -21,7 +21,15 @@ from models.model import build_model
 from models.settings import SettingsError
 from models.tokenizer import train_tokenizer
 from training.calibrate import fit_temperature, score_held_out
-from training.dataset import Decode, LabelledClip, RunDataset, check_truth, decode_entries, gather_contents
+from training.dataset import (
+    Decode,
+    LabelledClip,
+    RunDataset,
+    check_truth,
+    decode_entries,
+    gather_contents,
+    unusable_parts,
+)
 from training.initial import TakenWeights, adopt_statistics, check_checkpoint, check_frozen, take_weights
 from training.learner import Learner
 from training.loop import RESUME_FILE, STATE_KEY, Loop, Ranks, count_steps
@@ -133,6 +141,8 @@ def train(
     started = time.perf_counter()
     clips = decode([*learned, *held], recipe.model, jobs=threads, progress=watch.decoded)
     decode_seconds = time.perf_counter() - started
+    for message in unusable_parts(clips):
+        watch.note(message)
     torch.set_num_threads(threads)
     parts = _Parts(recipe, recipe.model, clips[: len(learned)], clips[len(learned) :], checkpoint)
     _fit_to_data(parts)

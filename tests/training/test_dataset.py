@@ -27,6 +27,7 @@ from training.dataset import (
     decode_entries,
     read_request,
     stack_runs,
+    unusable_parts,
     window_targets,
 )
 from training.manifest import LabelledSegment, ManifestEntry, ManifestError
@@ -282,3 +283,18 @@ def test_runs_are_stacked_field_by_field() -> None:
     assert isinstance(stacked, RunBatch)
     for together, alone in zip(tensors_of(stacked), tensors_of(runs[1]), strict=True):
         torch.testing.assert_close(together[1], alone, rtol=0, atol=0)
+
+
+def test_parts_that_cannot_be_used_are_told_with_the_first_clip() -> None:
+    """A training that goes on without them would otherwise leave the modality out in silence."""
+    whole = make_clip(4)
+    broken = {
+        "video": ModalityStatus(used=False, code="not_sent", reason="not sent"),
+        "audio": ModalityStatus(used=False, code="undecodable_media", reason="the sound ends"),
+    }
+    clips = [whole, *(replace(whole, clip=replace(whole.clip, modalities=broken)) for _ in range(2))]
+    (message,) = unusable_parts(clips)
+    assert message == (
+        f"audio cannot be used in 2 of 3 clips and is left out there. The first, {whole.entry.name}: the sound ends"
+    )
+    assert unusable_parts([whole]) == []

@@ -207,6 +207,18 @@ def test_a_state_of_another_recipe_is_refused(
         run(tiny_manifest, tmp_path, resume=True)
 
 
+def test_a_state_of_other_clips_is_refused(
+    trained: tuple[Path, TrainingResult], tiny_manifest: Path, tmp_path: Path
+) -> None:
+    """Their statistics have other sizes; the recipe is the same."""
+    state = torch.load(trained[0] / "last.ckpt", weights_only=True)
+    name = next(name for name in state["state_dict"] if "text" in name and "embedding" in name)
+    state["state_dict"][name] = state["state_dict"][name][:-1]
+    torch.save(state, tmp_path / "last.ckpt")
+    with pytest.raises(SettingsError, match=r"last\.ckpt is the state of a training with other clips"):
+        run(tiny_manifest, tmp_path, resume=True)
+
+
 def test_lightning_keeps_quiet_and_its_loggers_are_left_as_they_were(
     tiny_manifest: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
