@@ -24,6 +24,7 @@ def train(
     *,
     encoders_only: Annotated[bool, typer.Option("--encoders-only", help="Take only encoders from --init.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last finished epoch in OUTPUT.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the checkpoint that OUTPUT holds.")] = False,
     report: Annotated[bool, typer.Option(help="At the end, draw what the validation clips give.")] = True,
 ) -> None:
     """Train a model from a recipe.
@@ -42,6 +43,10 @@ def train(
     require_files(recipe, data)
     if encoders_only and init is None:
         raise CommandError("--encoders-only says what is taken from a checkpoint", remedy="Give one by --init.")
+    if (output / "model.json").exists() and not (resume or force):
+        raise CommandError(
+            f"{output} holds a checkpoint already", remedy="Name another folder, or replace it by --force."
+        )
     if processes > 1:
         _train_together(processes)
         return

@@ -106,3 +106,13 @@ def test_the_option_is_not_handed_on(given: list[str]) -> None:
 def test_only_encoders_of_what(manifest: Path, recipe: Path, tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="says what is taken from a checkpoint"):
         train(recipe, manifest, tmp_path / "out", encoders_only=True)
+
+
+def test_a_checkpoint_is_replaced_only_by_force(manifest: Path, recipe: Path, tmp_path: Path) -> None:
+    output = tmp_path / "mine"
+    output.mkdir()
+    (output / "model.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(CommandError, match="holds a checkpoint already") as refused:
+        train(recipe, manifest, output)
+    assert "--force" in refused.value.remedy
+    assert (output / "model.json").read_text(encoding="utf-8") == "{}"
