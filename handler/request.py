@@ -17,8 +17,9 @@ from handler.errors import InvalidOptions, InvalidRequest, LimitExceeded, Unknow
 from handler.limits import Limits
 from handler.options import REMEDY as OPTIONS_REMEDY
 from handler.options import RequestOptions, parse_options
+from handler.parquet_footer import MAGIC
 from handler.strict_json import JsonError, json_kind, parse_json
-from handler.table import PARQUET_MAGIC, Content
+from handler.table import Content
 from models.config import MODALITIES, Modality
 
 MEDIA = ("video", "audio", "image", "depth")
@@ -30,7 +31,7 @@ HOW_TO_SEND = (
     "(curl -F video=@clip.mp4), or JSON: "
     '{"video": "<base64>", "audio": "<base64>", "text": "words", "options": {}}.'
 )
-_PARQUET_BASE64 = base64.b64encode(PARQUET_MAGIC).decode("ascii").rstrip("=")[:-1]  # the last one holds a next byte
+_PARQUET_BASE64 = base64.b64encode(MAGIC).decode("ascii").rstrip("=")[:-1]  # the last one holds a next byte
 _MEDIA_REMEDY = "Send the file's bytes with its own content type, for example video/mp4 or audio/wav."
 _TABLE_REMEDY = "Send CSV, Parquet or a JSON object or list, as a file, as text or as JSON."
 _TEXT_REMEDY = "Send plain text, WebVTT or SRT, in UTF-8 with content type text/plain."

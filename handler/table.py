@@ -1,21 +1,23 @@
 """Tables from strangers: CSV, JSON or Parquet, read within limits and without believing what the file declares.
 
 Parquet is read only where its columns are flat and its pages are stored plainly or by Snappy: the other compressors
-make a gigabyte of a few kilobytes before anything can count it, Snappy some twenty times of what was sent. Its sizes
-are checked in the metadata, before a page is read, and a column of text, whose dictionary could repeat one long word
-for every row, is read in tables of one row only.
+make a gigabyte of a few kilobytes before anything can count it, Snappy some twenty times of what was sent. What it says
+of itself is checked before a page is read (:mod:`handler.parquet_footer`), and a column of text, whose dictionary
+could repeat one long word for every row, is read in tables of one row only.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from handler.errors import ActivityError, LimitExceeded, UndecodableMedia, UnsupportedMedia
 from handler.limits import Limits
+from handler.parquet_footer import MAGIC, NUMBERS, check_pages, read_footer
 from handler.strict_json import JsonError, parse_json
 
 Json = Mapping[str, Any] | list[Any]
@@ -25,16 +27,8 @@ Content = bytes | str | Json
 REMEDY = "Send CSV with a header line, JSON, or Parquet with flat columns, stored plainly or by Snappy."
 """What a client can do about a table that cannot be used."""
 
-PARQUET_MAGIC = b"PAR1"
-PARQUET_COMPRESSIONS = frozenset({"UNCOMPRESSED", "SNAPPY"})
-PARQUET_NUMBERS = frozenset({"INT32", "INT64", "FLOAT", "DOUBLE"})
-"""Physical types of the columns of a table of many rows."""
 FLOAT32_MAX = 3.4e38
 """Beyond it a number is infinite to the model."""
-MAX_GROWTH = 32
-"""How many times its size a Parquet file may declare to hold: more than Snappy can reach."""
-MAX_THRIFT_ITEMS = 100_000
-"""Entries of one list in a Parquet file's metadata."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +68,7 @@ def read_table(content: Content, limits: Limits, *, max_rows: int | None = None)
             remedy="Send fewer rows, or Parquet with float32 columns.",
         )
     rows = limits.max_table_rows if max_rows is None else max_rows
-    if isinstance(content, bytes) and content.startswith(PARQUET_MAGIC):
+    if isinstance(content, bytes) and content.startswith(MAGIC):
         return _read_parquet(content, limits, rows)
     text = _characters(content)
     if text.lstrip()[:1] in ("{", "["):
@@ -127,6 +121,7 @@ def _read_csv(text: str, limits: Limits, max_rows: int) -> Table:
             if not cells:
                 continue
             if not columns:
+                check_shape(1, len(cells), limits, max_rows)
                 columns = _checked_names([cell.strip() for cell in cells])
                 continue
             if len(cells) != len(columns):
@@ -144,7 +139,7 @@ def _read_csv(text: str, limits: Limits, max_rows: int) -> Table:
 
 def _checked_names(names: Sequence[str]) -> tuple[str, ...]:
     if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = Counter(names).most_common(1)[0][0]
         raise UndecodableMedia(f"the column {twice[:60]!r} stands twice in the table", remedy=REMEDY)
     return tuple(names)
 
@@ -159,43 +154,24 @@ def _read_parquet(data: bytes, limits: Limits, max_rows: int) -> Table:
 
 
 def _parquet_table(data: bytes, limits: Limits, max_rows: int) -> Table:
+    footer = read_footer(data, REMEDY)
+    check_shape(footer.num_rows, len(footer.columns), limits, max_rows)
+    if not footer.num_rows:
+        raise UndecodableMedia("the table has no row", remedy=REMEDY)
+    columns = _checked_names(footer.columns)
+    for name, kind in zip(columns, footer.types, strict=True):
+        if max_rows > 1 and kind not in NUMBERS:
+            raise UnsupportedMedia(f"the column {name[:60]!r} has no numbers", remedy=REMEDY)
+    check_pages(data, footer, REMEDY)
+
     import pyarrow as pa  # noqa: PLC0415 - 50 MB of memory that most models never need
     from pyarrow import parquet  # noqa: PLC0415
 
-    file = parquet.ParquetFile(
-        pa.BufferReader(data),
-        thrift_string_size_limit=limits.max_table_bytes,
-        thrift_container_size_limit=MAX_THRIFT_ITEMS,
-    )
-    _check_parquet(file.metadata, len(data), limits, max_rows)
-    columns = _checked_names(file.metadata.schema.names)
+    file = parquet.ParquetFile(pa.BufferReader(data), thrift_string_size_limit=len(data))
     rows: list[Sequence[Any]] = []
-    for batch in file.iter_batches(batch_size=4096, use_threads=False):
+    for batch in file.iter_batches(batch_size=min(4096, max_rows), use_threads=False):
         check_shape(len(rows) + batch.num_rows, len(columns), limits, max_rows)
         rows.extend(zip(*(column.to_pylist() for column in batch.columns), strict=True))
-    if not rows:
-        raise UndecodableMedia("the table has no row", remedy=REMEDY)
+    if len(rows) != footer.num_rows:
+        raise UndecodableMedia("the table has other rows than it declares", remedy=REMEDY)
     return Table(columns, rows)
-
-
-def _check_parquet(metadata: Any, num_bytes: int, limits: Limits, max_rows: int) -> None:
-    """Hold the metadata of a Parquet file against the limits, before a page of it is read."""
-    check_shape(metadata.num_rows, metadata.num_columns, limits, max_rows)
-    for index in range(metadata.num_columns):
-        column = metadata.schema.column(index)
-        if column.max_repetition_level or "." in column.path:
-            raise UnsupportedMedia(f"the column {column.path[:60]!r} is nested", remedy=REMEDY)
-        if max_rows > 1 and column.physical_type not in PARQUET_NUMBERS:
-            raise UnsupportedMedia(f"the column {column.name[:60]!r} has no numbers", remedy=REMEDY)
-    declared = 0
-    for group in range(metadata.num_row_groups):
-        row_group = metadata.row_group(group)
-        declared += row_group.total_byte_size
-        for index in range(row_group.num_columns):
-            compression = row_group.column(index).compression
-            if compression not in PARQUET_COMPRESSIONS:
-                raise UnsupportedMedia(f"the table is compressed by {compression}", remedy=REMEDY)
-    if declared > MAX_GROWTH * num_bytes:
-        raise LimitExceeded(
-            f"the {num_bytes} bytes of Parquet declare to hold {declared}", remedy="Send it with less compression."
-        )

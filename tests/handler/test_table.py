@@ -119,7 +119,7 @@ def test_nested_columns_are_refused() -> None:
 def test_parquet_that_declares_more_than_it_can_hold_is_refused_unread(monkeypatch: pytest.MonkeyPatch) -> None:
     packed = as_parquet({"x": np.zeros(100_000)}, use_dictionary=False)  # Snappy makes a twentieth of it
     assert isinstance(read_table(packed, Limits()), Table)
-    monkeypatch.setattr("handler.table.MAX_GROWTH", 10)
+    monkeypatch.setattr("handler.parquet_footer.MAX_GROWTH", 10)
     error = refusal(packed, Limits())
     assert isinstance(error, LimitExceeded)
     assert "of Parquet declare to hold" in error.message
@@ -135,3 +135,12 @@ def test_no_mutation_escapes_the_errors_of_a_request(seed: bytes, data: st.DataO
         mutant[place] = data.draw(st.integers(0, 255))
     with suppress(LimitExceeded, UnsupportedMedia, UndecodableMedia):
         read_table(bytes(mutant), LIMITS)
+
+
+def test_a_header_beyond_the_limit_is_refused_before_its_names_are_compared() -> None:
+    names = [f"c{place}" for place in range(200_000)]  # compared one by one they would take an hour
+    assert isinstance(refusal(",".join([*names, names[-1]]) + "\n1"), LimitExceeded)
+
+
+def test_the_name_that_stands_twice_is_said() -> None:
+    assert "'b' stands twice" in refusal("a,b,c,b\n1,2,3,4").message
