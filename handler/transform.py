@@ -24,6 +24,9 @@ from models.tokenizer import tokenize
 
 Config = TypeVar("Config")
 
+MAX_DEVIATIONS = 1e4
+"""Standard deviations at which a number is cut: far beyond what any encoder tells apart, and no float16 overflows."""
+
 LOG_FLOOR = 1e-6  # of the mel power: about -60 dB below a full-scale tone, under which a recording holds only hiss
 
 
@@ -167,18 +170,20 @@ class Transforms:
         )
 
     def tabular(self, numbers: Tensor, categories: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Normalised numbers ``(N, Cn)`` float32, 0 where missing; which are there ``(N, Cn)`` bool; categories."""
+        """Normalised, bounded numbers ``(N, Cn)`` float32, 0 where missing; which are there, bool; categories."""
         columns = self._configured("tabular", self.config.tabular).numeric.values()
         mean, std = ([getattr(column, name) for column in columns] for name in ("mean", "std"))
         present = numbers.isfinite()
         normalised = (numbers - numbers.new_tensor(mean)) / numbers.new_tensor(std)
-        return normalised.masked_fill(~present, 0.0), present, categories
+        bounded = normalised.clamp(-MAX_DEVIATIONS, MAX_DEVIATIONS)
+        return bounded.masked_fill(~present, 0.0), present, categories
 
     def vector(self, modality: Modality, rows: Tensor) -> Tensor:
         """Rows ``(N, R, C)`` float32 to normalised ones; as they are where no statistics have been learned."""
         config = self._configured(modality, self.config.vectors.get(modality))
         centred = rows if config.mean is None else rows - rows.new_tensor(config.mean)
-        return centred if config.std is None else centred / rows.new_tensor(config.std)
+        scaled = centred if config.std is None else centred / rows.new_tensor(config.std)
+        return scaled.clamp(-MAX_DEVIATIONS, MAX_DEVIATIONS)
 
     def _configured(self, modality: Modality, config: Config | None) -> Config:
         if config is None:

@@ -71,7 +71,9 @@ def cut_vectors(sequence: VectorSequence, schedule: Schedule, config: VectorConf
     times = schedule.span.start_seconds + places * (schedule.stride_seconds / num_rows)
     resampled = np.empty((len(times), sequence.values.shape[1]), dtype=np.float32)
     for channel in range(resampled.shape[1]):
-        resampled[:, channel] = np.interp(times, sequence.seconds, sequence.values[:, channel])
+        values = sequence.values[:, channel]
+        # Between two times that almost meet the slope overflows; what it gives lies between the values all the same.
+        resampled[:, channel] = np.interp(times, sequence.seconds, values).clip(values.min(), values.max())
     return resampled.reshape(schedule.num_hops, num_rows, -1)
 
 

@@ -16,6 +16,9 @@ from handler.clip import Clip, Row
 from models.config import ModelConfig
 from models.encoder_config import NumericColumn, TabularConfig, VectorConfig
 
+SMALLEST_STD = 1e-30
+"""Below it float32, in which the model divides by it, holds no digits."""
+
 
 @dataclass(frozen=True)
 class Moments:
@@ -50,7 +53,7 @@ class Moments:
     def std(self) -> NDArray[np.float64]:
         """``(C,)`` float64: standard deviation of the values seen; 1 for a column that never changes."""
         std = np.sqrt(self.squares / np.maximum(self.count, 1.0))
-        floor = 1e-12 * np.abs(self.mean)  # below it lies nothing but rounding
+        floor = np.maximum(1e-12 * np.abs(self.mean), SMALLEST_STD)  # below it lies nothing but rounding
         return np.where(std > floor, std, 1.0)
 
 

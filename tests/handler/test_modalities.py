@@ -224,3 +224,17 @@ def test_grey_is_the_mean_of_the_colours() -> None:
     frames = np.array([[[[255]], [[254]], [[255]]], [[[1]], [[0]], [[0]]]], dtype=np.uint8)
     assert to_grey(frames).flatten().tolist() == [255, 0]
     assert to_grey(frames).shape == (2, 1, 1, 1)
+
+
+@pytest.mark.parametrize("size", [1e20, 1e30, 3e38])
+def test_numbers_beyond_all_measure_are_answered(size: float) -> None:
+    """What is finite is no fault of the request, and no score of it is NaN."""
+    turning = {"values": [[size, -size, size], [-size, size, -size]] * 20}
+    for raw in ({"tabular": as_json({**ROW, "guests": -size})}, {"imu": as_json(turning)}):
+        assert respond(raw)[0] == 200
+
+
+def test_times_that_almost_meet_are_answered() -> None:
+    jump = {"seconds": [-0.05, -1e-300, 1e-300], "values": [[0.0] * 3, [3e38] * 3, [-3e38] * 3]}
+    assert np.isfinite(decoded({"imu": as_json(jump)}).vectors["imu"]).all()
+    assert respond({"imu": as_json(jump)})[0] == 200

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from handler.clip import Clip, Waveform
 from handler.decode import cut_samples
-from handler.transform import LOG_FLOOR, Transforms
+from handler.transform import LOG_FLOOR, MAX_DEVIATIONS, Transforms
 from handler.windows import Span, build_schedule
 from models.config import ModelConfig
 from models.encoder_config import AudioConfig, DepthConfig, ImageConfig, NumericColumn, TabularConfig, VectorConfig
@@ -224,7 +224,8 @@ def test_vectors_are_normalised_by_channel_once_the_statistics_are_known() -> No
     assert Transforms(SENSORS, None).vector("imu", rows).tolist() == [[[1.0, 2.0]]]
     imu = SENSORS.vectors["imu"].model_copy(update={"mean": None, "std": None})
     unlearned = SENSORS.model_copy(update={"vectors": {"imu": imu}})
-    assert Transforms(unlearned, None).vector("imu", rows) is rows
+    assert Transforms(unlearned, None).vector("imu", rows).equal(rows)
+    assert Transforms(unlearned, None).vector("imu", rows * 1e30).abs().max() == MAX_DEVIATIONS
 
 
 def test_depth_and_image_are_normalised_as_video_is() -> None:

@@ -94,3 +94,7 @@ def test_a_large_offset_costs_no_digits() -> None:
     values = np.array([[1e9 + 1], [1e9 + 2], [1e9 + 3]])
     moments = Moments.of(values[:1]).merged(Moments.of(values[1:]))
     assert moments.std[0] == pytest.approx(np.sqrt(2 / 3), rel=1e-6)
+
+
+def test_a_column_of_numbers_below_float32_is_constant() -> None:
+    assert Moments.of(np.array([[1e-50], [3e-50]])).std.tolist() == [1.0]
