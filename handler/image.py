@@ -27,6 +27,9 @@ _MEASURED_FACTOR = 8
 
 _ORIENTATION_TAG = 0x0112
 
+_MAX_EXIF_PLACE = 256 * 1024
+"""Bytes of a JPEG in which its EXIF block, of at most 64 KiB and by its standard the first one, is looked for."""
+
 REMEDY = "Send a whole picture: PNG, JPEG, WebP, BMP or GIF."
 
 
@@ -98,6 +101,7 @@ def _upright(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
 def read_orientation(data: bytes) -> int:
     """The EXIF orientation of a JPEG, 1 to 8; 1, which is upright, where it says none (JEITA CP-3451, 4.6.4)."""
     place = 2
+    data = data[:_MAX_EXIF_PLACE]  # a header of a million empty segments would be walked for seconds
     while data.startswith(b"\xff\xd8") and data[place : place + 1] == b"\xff":
         marker, length = data[place + 1 : place + 2], int.from_bytes(data[place + 2 : place + 4])
         if marker == b"\xda" or length < 2:  # the picture's data begin, or it is malformed

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import struct
+import time
 import warnings
 from contextlib import suppress
 
@@ -139,3 +140,10 @@ def test_no_mutation_escapes_the_errors_of_a_request(seed: bytes, data: st.DataO
         warnings.simplefilter("ignore")
         with suppress(LimitExceeded, UnsupportedMedia, UndecodableMedia):
             assert decode_image(bytes(mutant[:cut]), 8, LIMITS).shape == (3, 8, 8)
+
+
+def test_a_header_of_empty_segments_costs_no_time() -> None:
+    jpeg = b"\xff\xd8" + b"\xff\xe2\x00\x02" * 10_000_000
+    began = time.perf_counter()
+    assert read_orientation(jpeg) == 1
+    assert time.perf_counter() - began < 0.5
