@@ -22,8 +22,8 @@ Modality = str
 """One of ``MODALITIES``, or the name of a timed sequence of vectors such as ``"imu"``."""
 MODALITIES: tuple[Modality, ...] = ("video", "audio", "text", "image", "tabular", "depth")
 
-
-RESERVED_NAMES = frozenset({*MODALITIES, "options", "body"})
+MAX_NAMELESS_LABELS = 100_000
+RESERVED_NAMES = frozenset({*MODALITIES, "clip", "options", "body"})
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
 
@@ -66,7 +66,18 @@ class DecisionConfig(Settings):
 
 def _name_labels(value: object) -> object:
     """A number stands for so many labels without a meaning, as a measurement of cost needs them."""
-    return tuple(f"class_{index:03d}" for index in range(value)) if type(value) is int else value
+    if type(value) is not int:
+        return value
+    if value > MAX_NAMELESS_LABELS:
+        raise ValueError(f"{value} labels are too many, at most {MAX_NAMELESS_LABELS} are allowed")
+    return tuple(f"class_{index:03d}" for index in range(value))
+
+
+def _is_attribute(name: str) -> bool:
+    """Whether torch's dictionaries of modules and parameters have an attribute, and so take no key, of this name."""
+    from torch import nn  # noqa: PLC0415 - a model without vectors is described without torch
+
+    return hasattr(nn.ModuleDict(), name) or hasattr(nn.ParameterDict(), name)
 
 
 class ModelConfig(Settings):
@@ -96,7 +107,7 @@ class ModelConfig(Settings):
             raise ValueError("labels must be unique")
         if not self.modalities:
             raise ValueError(f"at least one of {', '.join(MODALITIES)} or a sequence of vectors must be configured")
-        taken = set(self.vectors) & RESERVED_NAMES
+        taken = {name for name in self.vectors if name in RESERVED_NAMES or _is_attribute(name)}
         if taken:
             raise ValueError(f"vectors cannot be named {', '.join(sorted(taken))}: the name is taken")
         for name, vector in self.vectors.items():

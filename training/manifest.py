@@ -15,6 +15,7 @@ out. A ``dataset.json`` beside it (:class:`DatasetRecord`) may say what is known
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,6 +136,9 @@ class _ClipRecord(Settings):
     def _has_content_and_truth(self) -> Self:
         if not self.vectors and all(getattr(self, key) is None for key in FILE_KEYS):
             raise ValueError(f"no file is named: give at least one of {', '.join(FILE_KEYS)} or vectors")
+        taken = self.vectors.keys() & set(FILE_KEYS)
+        if taken:
+            raise ValueError(f"vectors cannot be named {', '.join(sorted(taken))}: the name is taken")
         if (self.segments is None) == (self.label is None):
             raise ValueError("give either 'segments' or, for the whole clip, 'label'")
         return self
@@ -181,6 +185,10 @@ def _read_line(line: str, folder: Path, source: str) -> ManifestEntry:
         values: Any = json.loads(line)
     except json.JSONDecodeError as exc:
         raise ManifestError(f"{source}: not JSON: {exc.msg} at character {exc.pos}") from exc
+    except RecursionError as exc:
+        raise ManifestError(f"{source}: not JSON: nested too deeply") from exc
+    except ValueError as exc:  # Python refuses to convert integers of more than 4300 digits
+        raise ManifestError(f"{source}: not JSON: a number has too many digits") from exc
     if not isinstance(values, dict):
         raise ManifestError(f"{source}: expected an object with the files' keys, got {type(values).__name__}")
     try:
@@ -204,7 +212,7 @@ def _read_line(line: str, folder: Path, source: str) -> ManifestEntry:
 
 def _resolve(folder: Path, name: str, source: str) -> Path:
     path = folder / name
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises OSError for a name that is too long
         raise ManifestError(f"{source} is {name!r}, and there is no such file beside the manifest")
     return path
 

@@ -250,7 +250,7 @@ def _find_state(output: Path, key: str) -> Path | None:
         return None
     try:
         written_by = torch.load(path, map_location="cpu", weights_only=True, mmap=True).get(STATE_KEY)
-    except (RuntimeError, pickle.UnpicklingError, AttributeError) as exc:
+    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, AttributeError) as exc:
         raise SettingsError(f"{path} is no state of a training: {exc}. Remove it, or train without --resume.") from exc
     if written_by != key:
         raise SettingsError(

@@ -71,3 +71,14 @@ def test_a_number_stands_for_labels_without_a_meaning() -> None:
     assert ModelConfig.model_validate({"labels": 3}).labels == ("class_000", "class_001", "class_002")
     with pytest.raises(SettingsError, match="labels"):
         ModelConfig.read({"labels": 1}, source="recipe.yaml")
+
+
+@pytest.mark.parametrize("name", ["keys", "values", "type", "training", "clip"])
+def test_a_sequence_may_not_take_a_name_that_is_needed(name: str) -> None:
+    with pytest.raises(SettingsError, match=f"vectors cannot be named {name}"):
+        ModelConfig.read({"labels": ["a", "b"], "vectors": {name: {"channels": 1, "rate_hz": 10}}}, source="recipe")
+
+
+def test_so_many_labels_that_no_memory_holds_them_are_refused() -> None:
+    with pytest.raises(SettingsError, match="1000000000 labels are too many"):
+        ModelConfig.read({"labels": 1_000_000_000}, source="recipe")
