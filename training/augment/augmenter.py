@@ -73,7 +73,8 @@ class Augmenter:
             tensors: each ``(C * R, ...)``, the hops of one run after the other, as the encoder takes them.
             masks: ``(C, R)`` bool, as for :meth:`raw`.
         """
-        if modality != "audio" or self.config.audio is None:
+        audio = self.model_config.audio
+        if modality != "audio" or self.config.audio is None or audio is None:
             return tensors
         runs = tensors[0].unflatten(0, (masks.shape[0], masks.shape[1]))
-        return (augment_spectrogram(runs, masks, self.config.audio).flatten(0, 1),)
+        return (augment_spectrogram(runs, masks, self.config.audio, audio).flatten(0, 1),)

@@ -76,6 +76,9 @@ class AudioAugmentation(_Part):
 
     ``time_masks`` and ``frequency_masks``: how many spans are blanked, each of up to ``time_mask_frames`` mel frames
     or ``frequency_mask_bins`` bins (SpecAugment, arXiv 1904.08779). ``stretch``: range of the speed, above 1 faster.
+    ``equaliser_db``: the most by which a smooth curve over frequency raises or lowers the level, as microphones and
+    rooms do (after FilterAugment, arXiv 2110.03282). ``shift_bins``: the most mel bins by which everything moves up or
+    down, nearly a change of pitch.
     """
 
     noise: tuple[NoiseKind, ...] = ()
@@ -90,6 +93,8 @@ class AudioAugmentation(_Part):
     frequency_masks: Count = 0
     frequency_mask_bins: PositiveInt = 8
     stretch: PositiveRange | None = None
+    equaliser_db: Strength = 0.0
+    shift_bins: Strength = 0.0
 
 
 class TextAugmentation(_Part):

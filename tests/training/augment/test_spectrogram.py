@@ -9,10 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from models.encoder_config import AudioConfig
 from training.augment.config import AudioAugmentation
 from training.augment.spectrogram import BLANK, augment_spectrogram, draw_spans
 
 HOPS, BINS, FRAMES = 4, 6, 5
+AUDIO = AudioConfig(mean=-9.0, std=3.0)
 
 
 def make_runs(num_runs: int = 8) -> tuple[Tensor, Tensor]:
@@ -24,7 +26,7 @@ def make_runs(num_runs: int = 8) -> tuple[Tensor, Tensor]:
 
 
 def augment(log_mel: Tensor, masks: Tensor, **settings: Any) -> Tensor:
-    return augment_spectrogram(log_mel, masks, AudioAugmentation.model_validate(settings))
+    return augment_spectrogram(log_mel, masks, AudioAugmentation.model_validate(settings), AUDIO)
 
 
 def whole(log_mel: Tensor) -> Tensor:
@@ -84,3 +86,32 @@ def test_the_dtype_is_kept() -> None:
     found = augment(log_mel.float(), masks, stretch=[0.9, 1.1], time_masks=1, frequency_masks=1)
     assert found.dtype == torch.float32
     assert found.shape == log_mel.shape
+
+
+def test_an_equaliser_adds_the_same_to_a_bin_at_every_time_and_no_more_than_is_asked() -> None:
+    log_mel, masks = make_runs(200)
+    whole_runs = torch.ones_like(masks)
+    added = whole(augment(log_mel, whole_runs, equaliser_db=6.0) - log_mel)
+    assert torch.allclose(added, added[..., :1].expand_as(added), atol=1e-9)
+    most = 6.0 * np.log(10.0) / 10.0 / AUDIO.std
+    assert 0.9 * most < added.abs().max() <= most
+    bends = added[..., 0].diff(dim=1).diff(dim=1).abs() > 1e-6
+    assert bends.sum(dim=1).max() <= 4  # straight between its points
+
+
+def test_an_equaliser_does_not_go_below_silence() -> None:
+    floor = (np.log(1e-6) - AUDIO.mean) / AUDIO.std
+    log_mel = torch.full((50, HOPS, BINS, FRAMES), floor, dtype=torch.float64)
+    found = augment(log_mel, torch.ones(50, HOPS, dtype=torch.bool), equaliser_db=6.0)
+    assert found.min() == pytest.approx(floor)
+    assert found.max() > floor + 0.1
+
+
+def test_a_shift_moves_a_line_between_bins_and_holds_the_ends() -> None:
+    ramp = torch.arange(BINS, dtype=torch.float64)[:, None].expand(BINS, FRAMES)
+    log_mel = ramp.expand(100, HOPS, BINS, FRAMES)
+    found = whole(augment(log_mel, torch.ones(100, HOPS, dtype=torch.bool), shift_bins=2.0))
+    shifts = 3.0 - found[:, 3, 0]  # bins 2 and 3 stay inside the ramp
+    assert 1.8 < shifts.abs().max() <= 2.0
+    expected = (torch.arange(BINS)[None] - shifts[:, None]).clamp(0, BINS - 1)
+    torch.testing.assert_close(found, expected[..., None].expand_as(found), atol=1e-6, rtol=0)
