@@ -11,6 +11,7 @@ from torch.nn import functional
 from models.encoder_config import AudioConfig
 
 NORM_GROUPS = 8
+VARIANCE_FLOOR = 1e-5  # under the root, whose slope at 0 has no end
 ACTIVATIONS: dict[str, type[nn.Module]] = {"gelu": nn.GELU, "relu": nn.ReLU}
 
 
@@ -46,7 +47,8 @@ class AudioEncoder(nn.Module):
         bins = bins if config.frequency == "keep" else 1
         self.pool = nn.AdaptiveAvgPool2d((bins, config.tokens_per_hop))
         self.dropout = nn.Dropout(config.dropout)
-        self.project = nn.Linear(channels_in * bins, width)
+        statistics = 2 if config.pool == "mean_max_std" else 1
+        self.project = nn.Linear(statistics * channels_in * bins, width)
         self.norm = nn.LayerNorm(width)
 
     def forward(self, log_mel: Tensor) -> Tensor:
@@ -66,13 +68,26 @@ class AudioEncoder(nn.Module):
         return tokens
 
     def _pool(self, features: Tensor) -> Tensor:
-        """``(B, C, F, M)`` to ``(B, C, bins, tokens_per_hop)``."""
+        """``(B, C, F, M)`` to ``(B, C, bins, tokens_per_hop)``, with the deviation to twice as many channels."""
         averaged: Tensor = self.pool(features)
         if self.config.pool == "mean":
             return averaged
         bins = averaged.shape[2]
         over_frequency = features if bins == features.shape[2] else features.mean(dim=2, keepdim=True)
-        return averaged + functional.adaptive_max_pool2d(over_frequency, (bins, self.config.tokens_per_hop))
+        shape = (bins, self.config.tokens_per_hop)
+        pooled = averaged + functional.adaptive_max_pool2d(over_frequency, shape)
+        if self.config.pool == "mean_max":
+            return pooled
+        return torch.cat((pooled, self._deviation(over_frequency, shape)), dim=1)
+
+    @staticmethod
+    def _deviation(features: Tensor, shape: tuple[int, int]) -> Tensor:
+        """Standard deviation over the time of each token; in float32, since it is a difference of squares."""
+        with torch.autocast(features.device.type, enabled=False):
+            values = features.float()
+            mean = functional.adaptive_avg_pool2d(values, shape)
+            variance = functional.adaptive_avg_pool2d(values.square(), shape) - mean.square()
+            return (variance.clamp(min=0.0) + VARIANCE_FLOOR).sqrt().to(features.dtype)
 
 
 def _build_norm(config: AudioConfig, channels: int) -> nn.Module:

@@ -71,8 +71,9 @@ class AudioConfig(Settings):
     ``time_strides``: each stage's stride in time, where it is not that in frequency: a beat of 15 Hz, of a rotor for
     example, is lost once there are fewer than 30 frames a second. ``norm``: ``batch`` trains deep networks on few
     clips better and is fixed afterwards. ``frequency``: whether the projection sees each band (``keep``) or their
-    ``mean``. ``pool``: over a token's time, ``mean``, or its sum with the maximum, which hears a short sound in a long
-    silence. ``dropout``: of what the projection sees.
+    ``mean``. ``pool``: over a token's time, ``mean``; its sum with the maximum, which hears a short sound in a long
+    silence; or both beside the standard deviation, which tells textures such as rain and surf (statistics pooling,
+    Snyder et al. 2018). ``dropout``: of what the projection sees.
     """
 
     sample_rate: PositiveInt = 16_000
@@ -87,7 +88,7 @@ class AudioConfig(Settings):
     norm: Literal["group", "batch"] = "group"
     activation: Literal["gelu", "relu"] = "gelu"
     frequency: Literal["keep", "mean"] = "keep"
-    pool: Literal["mean", "mean_max"] = "mean"
+    pool: Literal["mean", "mean_max", "mean_max_std"] = "mean"
     dropout: Fraction = 0.0
     tokens_per_hop: PositiveInt = 2
 

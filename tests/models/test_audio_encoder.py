@@ -25,6 +25,7 @@ DEEP = AudioConfig(
     tokens_per_hop=1,
 )
 FLAT = DEEP.model_copy(update={"norm": "group", "frequency": "mean", "tokens_per_hop": 3})
+TEXTURE = DEEP.model_copy(update={"pool": "mean_max_std", "tokens_per_hop": 2})
 PLAIN = AudioConfig(n_mels=16, channels=(4, 8))
 
 
@@ -84,10 +85,14 @@ def cut(features: Tensor, tokens: int) -> list[Tensor]:
 
 def pooled(part: Tensor, config: AudioConfig) -> Tensor:
     mean = part.mean(dim=2).flatten()
-    return mean + part.amax(dim=2).flatten() if config.pool == "mean_max" else mean
+    if config.pool == "mean":
+        return mean
+    both = mean + part.amax(dim=2).flatten()
+    deviation = (part.var(dim=2, correction=0) + 1e-5).sqrt().flatten()
+    return both if config.pool == "mean_max" else torch.cat((both, deviation))
 
 
-@pytest.mark.parametrize("config", [PLAIN, DEEP, FLAT])
+@pytest.mark.parametrize("config", [PLAIN, DEEP, FLAT, TEXTURE])
 @pytest.mark.parametrize("frames", [1, 2, 37, 50])
 def test_agrees_with_the_formulas_in_float64(config: AudioConfig, frames: int) -> None:
     encoder = seeded(config)
@@ -103,7 +108,7 @@ def test_gives_literal_tokens() -> None:
 
 
 @settings(max_examples=20, deadline=None)
-@given(mates=st.integers(1, 4), frames=st.integers(1, 60), config=st.sampled_from([PLAIN, DEEP, FLAT]))
+@given(mates=st.integers(1, 4), frames=st.integers(1, 60), config=st.sampled_from([PLAIN, DEEP, FLAT, TEXTURE]))
 def test_a_hop_does_not_see_the_others_of_its_batch(mates: int, frames: int, config: AudioConfig) -> None:
     encoder = seeded(config)
     hop, others = torch.randn(1, 16, frames), 5.0 * torch.randn(mates, 16, frames)
@@ -139,6 +144,24 @@ def test_the_maximum_hears_a_click_that_the_mean_loses_in_silence() -> None:
         features = [encoder._pool(encoder.stages(hop[:, None])) for hop in (silence, click)]
         changes.append(float((features[1] - features[0]).detach().abs().max()))
     assert changes[1] > 20 * changes[0]
+
+
+def test_the_deviation_tells_a_swell_from_a_steady_sound_of_its_mean() -> None:
+    encoder = seeded(
+        TEXTURE.model_copy(update={"tokens_per_hop": 1, "channels": (4,), "convolutions": (1,), "time_strides": (1,)})
+    )
+    swell = torch.sin(torch.linspace(0, 6.28, 400)).expand(1, 4, 8, 400)
+    steady = torch.zeros(1, 4, 8, 400)
+    difference = encoder._pool(swell)[:, 4:] - encoder._pool(steady)[:, 4:]
+    torch.testing.assert_close(difference.mean(), torch.tensor(0.5**0.5), atol=0.01, rtol=0)
+
+
+def test_the_deviation_of_silence_has_a_slope() -> None:
+    encoder = seeded(TEXTURE).train()
+    silence = torch.zeros(2, 16, 40, requires_grad=True)
+    encoder(silence).sum().backward()
+    assert silence.grad is not None
+    assert silence.grad.isfinite().all()
 
 
 def test_the_default_keeps_its_state() -> None:
