@@ -73,7 +73,8 @@ def reference(encoder: AudioEncoder, log_mel: Tensor) -> Tensor:
     projected = torch.stack(tokens) @ state["project.weight"].T + state["project.bias"]
     centred = projected - projected.mean(dim=-1, keepdim=True)
     normed = centred / (centred.square().mean(dim=-1, keepdim=True) + 1e-5).sqrt()
-    return normed * state["norm.weight"] + state["norm.bias"]
+    expected: Tensor = normed * state["norm.weight"] + state["norm.bias"]
+    return expected
 
 
 def cut(features: Tensor, tokens: int) -> list[Tensor]:
