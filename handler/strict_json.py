@@ -7,6 +7,10 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 
+MAX_VALUES = 3_000_000
+"""Each takes some 90 bytes once it is parsed: a table of as many cells as are allowed passes."""
+
+
 class JsonError(ValueError):
     """Not JSON, or JSON that two readers could understand differently; the message says what and where."""
 
@@ -19,13 +23,15 @@ def parse_json(text: str | bytes) -> Any:
 
     Raises:
         JsonError: for what does not parse, NaN and infinities, a key that stands twice in one object, integers of
-            thousands of digits and nesting too deep for the parser.
+            thousands of digits, nesting too deep for the parser and more than ``MAX_VALUES`` values.
     """
     if isinstance(text, bytes):
         try:
             text = text.decode("utf-8-sig")
         except UnicodeDecodeError as exc:
             raise JsonError(f"not UTF-8 at byte {exc.start}") from exc
+    if sum(text.count(mark) for mark in "[{,") > MAX_VALUES:  # before they are built
+        raise JsonError(f"more than {MAX_VALUES} values")
     try:
         return json.loads(text, object_pairs_hook=_object, parse_constant=_reject_constant)
     except json.JSONDecodeError as exc:

@@ -229,6 +229,12 @@ def _save(parts: _Parts, learner: Learner, output: Path, command: str, initial: 
 def _splits(entries: Sequence[ManifestEntry]) -> tuple[list[ManifestEntry], list[ManifestEntry]]:
     learned = [entry for entry in entries if entry.split in (None, "train")]
     held = [entry for entry in entries if entry.split == "val"]
+    torn = {entry.group for entry in learned} & {entry.group for entry in entries if entry.split in ("val", "test")}
+    if torn - {None}:
+        raise SettingsError(
+            f"the group {min(group for group in torn if group is not None)!r} is learned from and held out: what is "
+            "measured would be remembered. `activity split` keeps groups together."
+        )
     if not learned or not held:
         raise SettingsError(
             f"the manifest has {len(learned)} entries to learn from and {len(held)} of split 'val'; both are needed. "

@@ -51,3 +51,10 @@ def test_raises_nothing_else(text: bytes) -> None:
     except JsonError:
         return
     json.loads(text.decode("utf-8-sig"))
+
+
+def test_it_does_not_build_what_it_would_not_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("handler.strict_json.MAX_VALUES", 3)
+    assert parse_json("[1, 2, 3]") == [1, 2, 3]
+    with pytest.raises(JsonError, match="more than 3 values"):
+        parse_json(b"[[], [], []]")

@@ -21,7 +21,7 @@ from tests.training.clips import TINY, decode_tiny
 from training.calibrate import CANDIDATES
 from training.dataset import RunBatch, RunDataset
 from training.learner import Learner
-from training.manifest import read_manifest, write_manifest
+from training.manifest import Split, read_manifest, write_manifest
 from training.recipe import Recipe, TrainingConfig
 from training.train import TrainingResult, train
 
@@ -239,6 +239,18 @@ def test_both_splits_are_needed(tiny_manifest: Path, tmp_path: Path, split: str,
     with pytest.raises(SettingsError, match=f"{message}.*Render with `activity synth --val-fraction 0.1`"):
         run(manifest, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("held", ["val", "test"])
+def test_a_group_is_not_learned_from_and_held_out(tiny_manifest: Path, tmp_path: Path, held: Split) -> None:
+    first, second, third, *_ = read_manifest(tiny_manifest)
+    torn = [
+        replace(first, split="train", group="monday"),
+        replace(second, split="val", group=None),
+        replace(third, split=held, group="monday"),
+    ]
+    with pytest.raises(SettingsError, match="the group 'monday' is learned from and held out"):
+        train(RECIPE, torn, tmp_path / "run", command="activity train tiny")
 
 
 def test_a_label_that_the_model_does_not_have(tiny_manifest: Path, tmp_path: Path) -> None:
