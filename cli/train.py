@@ -15,7 +15,7 @@ from cli.errors import CommandError, require_files, user_errors
 from cli.progress import bars, say, stderr, step
 
 
-def train(
+def train(  # noqa: PLR0913 - each is an option
     recipe: Annotated[Path, typer.Argument(help="A recipe, for example config/recipes/demo.yaml.")],
     data: Annotated[Path, typer.Option(help="The manifest; it needs entries of split 'val'.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the checkpoint.")],

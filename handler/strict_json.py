@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-
 MAX_VALUES = 3_000_000
 """Each takes some 90 bytes once it is parsed: a table of as many cells as are allowed passes."""
 
