@@ -42,7 +42,7 @@ def test_the_list_has_every_fusion() -> None:
     assert len({fusion.kind for fusion in fusions}) == len(fusions) == len(FUSIONS)
 
 
-@pytest.mark.parametrize("settings", sorted(set(_settings_below(Recipe)), key=lambda it: it.__name__))
+@pytest.mark.parametrize("settings", sorted(set(_settings_below(Recipe)), key=repr))
 def test_every_key_is_named(settings: type[BaseModel]) -> None:
     missing = [name for name in settings.model_fields if not re.search(rf"\b{name}\b", TEXT)]
     assert not missing

@@ -126,17 +126,33 @@ def test_the_published_counts_follow_from_the_configurations() -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # of the library, about names that it will change
-def test_the_library_builds_what_the_formulas_count() -> None:
-    sizes = {"encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4, "decoder_attention_heads": 4}
-    whisper = WhisperConfig(vocab_size=51_865, d_model=64, encoder_ffn_dim=256, decoder_ffn_dim=256, **sizes)
-    text = {"hidden_size": 32, "intermediate_size": 128, "num_attention_heads": 4, "num_hidden_layers": 12}
-    vision = {"hidden_size": 48, "intermediate_size": 192, "num_attention_heads": 4, "num_hidden_layers": 3}
-    clip = CLIPConfig(
-        text_config=text, vision_config={**vision, "patch_size": 32, "image_size": 224}, projection_dim=24
+def test_the_library_builds_as_many() -> None:
+    whisper = WhisperConfig(
+        vocab_size=51_865,
+        d_model=1024,
+        encoder_layers=24,
+        decoder_layers=24,
+        encoder_attention_heads=16,
+        decoder_attention_heads=16,
+        encoder_ffn_dim=4096,
+        decoder_ffn_dim=4096,
+    )
+    base = CLIPConfig(text_config=clip_part(512, 12), vision_config=clip_part(768, 12, patch_size=32))
+    large = CLIPConfig(
+        text_config=clip_part(768, 12), vision_config=clip_part(1024, 24, patch_size=14), projection_dim=768
     )
     with torch.device("meta"):
-        assert _count(WhisperModel(whisper)) == whisper_parameters(64, 2)
-        assert _count(CLIPModel(clip)) == clip_parameters(32, 48, 3, 32, 24)
+        model = WhisperModel(whisper)
+        trained = [parameter for parameter in model.encoder.parameters() if parameter.requires_grad]
+        assert sum(parameter.numel() for parameter in trained) == 305_680_384
+        assert _count(model) == 763_857_920
+        assert _count(CLIPModel(base)) == 151_277_313
+        assert _count(CLIPModel(large)) == 427_616_513
+
+
+def clip_part(width: int, layers: int, **more: int) -> dict[str, int]:
+    sizes = {"hidden_size": width, "intermediate_size": 4 * width, "num_hidden_layers": layers}
+    return {**sizes, "num_attention_heads": width // 64, **more}
 
 
 def _count(module: nn.Module) -> int:
