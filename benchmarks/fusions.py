@@ -142,13 +142,14 @@ def measure(recipes: Sequence[Path], runs: Path, held_out: Path) -> list[FusionR
 
 def show(rows: Sequence[FusionRow]) -> None:
     """Print a row a fusion."""
-    table = Table("fusion", title="window accuracy in % by what is sent: V picture, A sound, T words")
+    table = Table(title="window accuracy in % by what is sent: V picture, A sound, T words", padding=(0, 0))
     subsets = ["".join(part[0].upper() for part in name.split(" + ")) for name in rows[0].accuracy]
-    for heading in ("parameters", "ms", *subsets):
+    table.add_column("fusion", no_wrap=True)
+    for heading in ("k par.", "ms", *subsets):
         table.add_column(heading, justify="right")
     for row in rows:
         shares = [f"{100 * share:.1f}" for share in row.accuracy.values()]
-        table.add_row(row.fusion, f"{row.num_parameters:,}", f"{row.milliseconds:.3f}", *shares)
+        table.add_row(row.fusion, f"{row.num_parameters / 1000:,.0f}", f"{row.milliseconds:.2f}", *shares)
     Console().print(table)
 
 
