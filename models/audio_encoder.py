@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from models.encoder_config import AudioConfig
+from models.normalisation import build_group_norm
 
-NORM_GROUPS = 8
 VARIANCE_FLOOR = 1e-5  # under the root, whose slope at 0 has no end
 ACTIVATIONS: dict[str, type[nn.Module]] = {"gelu": nn.GELU, "relu": nn.ReLU}
 
@@ -93,4 +91,4 @@ class AudioEncoder(nn.Module):
 def _build_norm(config: AudioConfig, channels: int) -> nn.Module:
     if config.norm == "batch":
         return nn.BatchNorm2d(channels)
-    return nn.GroupNorm(math.gcd(NORM_GROUPS, channels), channels)
+    return build_group_norm(channels)

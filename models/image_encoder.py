@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 from torch import Tensor, nn
 
 from models.encoder_config import ImageConfig
+from models.normalisation import build_group_norm
 from models.transformer import Transformer, grid_positions
-
-NORM_GROUPS = 8
 
 
 class ImageCnn(nn.Module):
@@ -26,7 +23,7 @@ class ImageCnn(nn.Module):
         for channels in config.channels:
             stages += [
                 nn.Conv2d(channels_in, channels, kernel_size=3, stride=2, padding=1, bias=False),
-                nn.GroupNorm(math.gcd(NORM_GROUPS, channels), channels),
+                build_group_norm(channels),
                 nn.GELU(),
             ]
             channels_in = channels

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 from torch import Tensor, nn
 from torch.nn import functional
 
 from models.encoder_config import VectorConfig
+from models.normalisation import build_group_norm
 from models.transformer import Transformer, sinusoidal_positions
-
-NORM_GROUPS = 8
 
 
 class VectorProjection(nn.Module):
@@ -39,7 +36,7 @@ class VectorCnn(nn.Module):
         for channels in config.hidden:
             stages += [
                 nn.Conv1d(channels_in, channels, kernel_size=5, stride=2, padding=2, bias=False),
-                nn.GroupNorm(math.gcd(NORM_GROUPS, channels), channels),
+                build_group_norm(channels),
                 nn.GELU(),
             ]
             channels_in = channels

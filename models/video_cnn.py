@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.encoder_config import VideoConfig
+from models.normalisation import build_group_norm
 
-NORM_GROUPS = 8
 STEM_FRAMES = 5  # 0.2 s at 25 frames a second
 STEM_SIDE, STEM_STRIDE = 7, 4
 CHANGE_GAIN = 4.0  # a moving mouth changes normalised grey by about a quarter
@@ -39,7 +39,7 @@ class VideoCnn(nn.Module):
         channels_in, side = 1, config.size
         for index, channels in enumerate(config.channels):
             convolution = _stem(channels) if index == 0 else _frame_convolution(channels_in, channels)
-            stages += [convolution, nn.GroupNorm(math.gcd(NORM_GROUPS, channels), channels), nn.GELU()]
+            stages += [convolution, build_group_norm(channels), nn.GELU()]
             side = math.ceil(side / convolution.stride[-1])
             channels_in = channels
         self.stages = nn.Sequential(*stages)
