@@ -1,0 +1,1 @@
+"""Encoders that others have trained: found, rebuilt from their configuration, fed as their own processor would."""
