@@ -6,42 +6,6 @@ import torch
 from torch import Tensor
 
 from training.augment.config import NoiseKind
-from training.augment.hops import cut_hops, join_hops
-
-
-def noise_at_snr(
-    samples: Tensor, snr_db: float | Tensor, generator: torch.Generator | None = None, *, kind: NoiseKind = "white"
-) -> Tensor:
-    """Add noise at a signal-to-noise ratio, which the noise as drawn has exactly, not only in the mean.
-
-    Args:
-        samples: ``(..., L)`` float; a row of silence stays one.
-        snr_db: ratio of the powers in dB, one or ``(...)``.
-        generator: where to draw from; torch's global generator by default.
-        kind: ``white`` or ``pink``; ``mix`` is for batches of runs, and has :func:`mix_of_others`.
-
-    Returns:
-        Noisy samples of the same shape and dtype; not clipped, which would change the ratio.
-    """
-    if kind == "mix":
-        raise ValueError("kind must be white or pink: a mix needs the other runs of a batch")
-    noise = draw_noise(samples, kind, generator)
-    return add_at_snr(samples, noise, snr_db, torch.ones_like(samples, dtype=torch.bool))
-
-
-def noisy_hops(
-    hops: Tensor,
-    snr_db: float,
-    generator: torch.Generator | None = None,
-    *,
-    context: int,
-    kind: NoiseKind = "white",
-) -> Tensor:
-    """:func:`noise_at_snr` for a clip that is cut into hops ``(N, P)``, which share ``context`` samples."""
-    everything = torch.ones(1, len(hops), dtype=torch.bool, device=hops.device)
-    joined = join_hops(hops[None], everything, context=context)
-    noisy = noise_at_snr(joined, snr_db, generator, kind=kind)
-    return cut_hops(noisy, hop_samples=hops.shape[1] - context, context=context)[0].clone()
 
 
 def draw_noise(samples: Tensor, kind: NoiseKind, generator: torch.Generator | None = None) -> Tensor:

@@ -89,21 +89,6 @@ def match_segments(predicted: Spans, truth: Spans, min_iou: float) -> MatchCount
     return MatchCounts(found, len(predicted) - found, len(truth) - found)
 
 
-def segmental_f1(predicted: Sequence[Spans], truth: Sequence[Spans], min_iou: float) -> float:
-    """Segmental F1@IoU over clips, in 0..1; the counts of all clips are added up before the F1 is taken.
-
-    Args:
-        predicted: the predicted segments, clip by clip.
-        truth: the true segments of the same clips.
-        min_iou: in (0, 1].
-
-    Raises:
-        ValueError: when the numbers of clips differ or ``min_iou`` is out of range.
-    """
-    counts = [match_segments(*clip, min_iou) for clip in zip(predicted, truth, strict=True)]
-    return sum(counts, MatchCounts()).f1
-
-
 def clip_edit_score(predicted: Spans, truth: Spans) -> float:
     """One clip's edit score in 0..1: whether the right activities come in the right order, whatever their times.
 
@@ -115,22 +100,6 @@ def clip_edit_score(predicted: Spans, truth: Spans) -> float:
         return 1.0
     distance = _levenshtein([segment.label for segment in predicted], [segment.label for segment in truth])
     return 1.0 - distance / longer
-
-
-def edit_score(predicted: Sequence[Spans], truth: Sequence[Spans]) -> float:
-    """Mean :func:`clip_edit_score` in 0..1.
-
-    Args:
-        predicted: the predicted segments, clip by clip.
-        truth: the true segments of the same clips.
-
-    Raises:
-        ValueError: when the numbers of clips differ, or there is none.
-    """
-    scores = [clip_edit_score(*clip) for clip in zip(predicted, truth, strict=True)]
-    if not scores:
-        raise ValueError("an edit score needs at least one clip")
-    return float(np.mean(scores))
 
 
 def clip_boundary_errors(
@@ -154,24 +123,6 @@ def clip_boundary_errors(
         return np.full(len(true_seconds), cap_seconds)
     distances = np.abs(true_seconds[:, None] - predicted_seconds[None, :]).min(axis=1)
     return np.asarray(np.minimum(distances, cap_seconds), dtype=np.float64)
-
-
-def boundary_error_seconds(
-    predicted: Sequence[Spans], truth: Sequence[Spans], *, cap_seconds: float = DEFAULT_CAP_SECONDS
-) -> float | None:
-    """Mean of :func:`clip_boundary_errors` over all true inner boundaries of all clips; None when there is none.
-
-    Args:
-        predicted: the predicted segments, clip by clip.
-        truth: the true segments of the same clips.
-        cap_seconds: an error counts at most this.
-
-    Raises:
-        ValueError: when the numbers of clips differ.
-    """
-    clips = zip(predicted, truth, strict=True)
-    errors = [error for clip in clips for error in clip_boundary_errors(*clip, cap_seconds=cap_seconds)]
-    return float(np.mean(errors)) if errors else None
 
 
 def _iou(first: LabelledSpan, second: LabelledSpan) -> float:

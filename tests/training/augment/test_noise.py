@@ -11,19 +11,22 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.augment.hops import cut_hops
-from training.augment.noise import add_at_snr, draw_noise, mix_of_others, noise_at_snr, noisy_hops
+from training.augment.noise import add_at_snr, draw_noise, mix_of_others
 
 
 def measured_db(signal: torch.Tensor, noisy: torch.Tensor) -> torch.Tensor:
     return 10 * torch.log10(signal.square().sum(dim=-1) / (noisy - signal).square().sum(dim=-1))
 
 
+def everything(samples: torch.Tensor) -> torch.Tensor:
+    return torch.ones_like(samples, dtype=torch.bool)
+
+
 @given(st.floats(-30.0, 60.0), st.sampled_from(["white", "pink"]), st.integers(2, 400), st.integers(0, 99))
 def test_the_ratio_is_exact(snr_db: float, kind: Literal["white", "pink"], length: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     signal = torch.randn(3, length, generator=generator, dtype=torch.float64) * 0.1
-    noisy = noise_at_snr(signal, snr_db, generator, kind=kind)
+    noisy = add_at_snr(signal, draw_noise(signal, kind, generator), snr_db, everything(signal))
     assert measured_db(signal, noisy).tolist() == pytest.approx([snr_db] * 3, abs=1e-4)
 
 
@@ -31,7 +34,7 @@ def test_each_row_has_a_ratio_of_its_own_and_silence_stays() -> None:
     torch.manual_seed(0)
     signal = torch.randn(3, 100, dtype=torch.float64)
     signal[1] = 0.0
-    noisy = noise_at_snr(signal, torch.tensor([0.0, 10.0, -10.0]))
+    noisy = add_at_snr(signal, draw_noise(signal, "white"), torch.tensor([0.0, 10.0, -10.0]), everything(signal))
     assert measured_db(signal, noisy)[[0, 2]].tolist() == pytest.approx([0.0, -10.0], abs=1e-4)
     assert noisy[1].equal(signal[1])
 
@@ -47,10 +50,10 @@ def test_powers_are_measured_where_it_counts() -> None:
 
 def test_a_generator_gives_the_same_noise_again() -> None:
     samples = torch.ones(1000)
-    one, other = (noise_at_snr(samples, 3.0, torch.Generator().manual_seed(4)) for _ in range(2))
+    one, other = (draw_noise(samples, "pink", torch.Generator().manual_seed(4)) for _ in range(2))
     assert one.equal(other)
     assert one.dtype == torch.float32
-    assert not one.equal(noise_at_snr(samples, 3.0, torch.Generator().manual_seed(5)))
+    assert not one.equal(draw_noise(samples, "pink", torch.Generator().manual_seed(5)))
 
 
 @pytest.mark.parametrize(("kind", "slope_db"), [("white", 0.0), ("pink", -3.01)])
@@ -76,14 +79,3 @@ def test_a_mix_is_of_others_that_have_sound_each_as_loud() -> None:
         drawn |= parts > 0
     assert drawn.int().tolist() == [[0, 1, 0, 1, 1], [1, 0, 0, 1, 1], [1, 1, 0, 1, 1], [1, 1, 0, 0, 1], [1, 1, 0, 1, 0]]
     assert not mix_of_others(samples[:1], counted[:1], 2).any()
-    with pytest.raises(ValueError, match="needs the other runs"):
-        noise_at_snr(samples, 0.0, kind="mix")
-
-
-def test_overlapping_hops_of_a_clip_hear_the_same_noise() -> None:
-    waveform = torch.randn(1, 5 * 80 + 24, dtype=torch.float64)
-    hops = cut_hops(waveform, hop_samples=80, context=24)[0]
-    noisy = noisy_hops(hops, -5.0, torch.Generator().manual_seed(0), context=24)
-    assert noisy[:-1, 80:].equal(noisy[1:, :24])
-    joined = torch.cat([noisy[:, :80].flatten(), noisy[-1, 80:]])
-    assert measured_db(waveform[0], joined).item() == pytest.approx(-5.0, abs=1e-4)
