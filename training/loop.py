@@ -80,7 +80,10 @@ class _Resumable(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         del pl_module
-        trainer.save_checkpoint(self.state)
+        draft = self.state.with_name(f".{self.state.name}.tmp")  # a process killed while it writes keeps the last one
+        trainer.save_checkpoint(draft)
+        if trainer.is_global_zero:
+            draft.replace(self.state)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         del trainer, pl_module

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning import Trainer
 from safetensors.torch import load_file
 
 from handler.pipeline import ActivityPipeline
@@ -173,6 +174,25 @@ def test_a_stopped_training_goes_on_as_if_nothing_had_been(
     assert (tmp_path / "model.safetensors").read_bytes() == (trained[0] / "model.safetensors").read_bytes()
     assert (tmp_path / "model.json").read_bytes() == (trained[0] / "model.json").read_bytes()
     assert result.val_accuracy == trained[1].val_accuracy
+
+
+def test_a_process_killed_while_it_writes_its_state_keeps_the_last_whole_one(
+    trained: tuple[Path, TrainingResult], tiny_manifest: Path, tmp_path: Path
+) -> None:
+    save = Trainer.save_checkpoint
+
+    def save_checkpoint(trainer: Trainer, path: Path) -> None:
+        if trainer.current_epoch == 2:
+            path.write_bytes(b"the first bytes")
+            raise KeyboardInterrupt
+        save(trainer, path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "save_checkpoint", save_checkpoint)
+        with pytest.raises(KeyboardInterrupt):
+            run(tiny_manifest, tmp_path)
+    run(tiny_manifest, tmp_path, resume=True)
+    assert (tmp_path / "model.safetensors").read_bytes() == (trained[0] / "model.safetensors").read_bytes()
 
 
 def test_a_finished_training_may_be_resumed_in_another_folder(
