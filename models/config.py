@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from models.embedding_config import EmbeddingConfig
 from models.encoder_config import (
     AudioConfig,
     DepthConfig,
@@ -17,6 +18,7 @@ from models.encoder_config import (
 )
 from models.fusion_config import CrossAttentionConfig, FusionConfig
 from models.settings import Fraction, PositiveFloat, PositiveInt, Settings
+from models.side_config import CaptionerConfig, TranscriberConfig
 
 Modality = str
 """One of ``MODALITIES``, or the name of a timed sequence of vectors such as ``"imu"``."""
@@ -98,8 +100,11 @@ class ModelConfig(Settings):
     depth: DepthConfig | None = None
     vectors: dict[Name, VectorConfig] = Field(default_factory=dict)
     fusion: FusionConfig = CrossAttentionConfig()
+    embedding: EmbeddingConfig | None = None
     head: HeadConfig = HeadConfig()
     decision: DecisionConfig = DecisionConfig()
+    transcriber: TranscriberConfig | None = None
+    captioner: CaptionerConfig | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -116,12 +121,27 @@ class ModelConfig(Settings):
                     f"rate_hz {vector.rate_hz:g} of {name} gives no row in a hop of {self.windows.stride_seconds} s"
                 )
         self.fusion.check(self.modalities, self.width)
+        self._check_embedding()
         if self.audio is not None and self.hop_samples % self.audio.hop_length:
             raise ValueError(
                 f"stride_seconds {self.windows.stride_seconds} is {self.hop_samples} samples, "
                 f"which must be a multiple of hop_length {self.audio.hop_length}"
             )
         return self
+
+    def _check_embedding(self) -> None:
+        unknown = set(self.embedded_modalities) - set(self.modalities)
+        if unknown:
+            raise ValueError(
+                f"embedding.modalities has {', '.join(sorted(unknown))}, the model has {', '.join(self.modalities)}"
+            )
+        if self.embedding is not None and len(self.embedded_modalities) < 2:
+            raise ValueError("embedding needs a model of at least two modalities")
+
+    @property
+    def embedded_modalities(self) -> tuple[Modality, ...]:
+        """The modalities that can be embedded alone, in the space they share; none without ``embedding``."""
+        return () if self.embedding is None else self.embedding.modalities or self.modalities
 
     @property
     def modalities(self) -> tuple[Modality, ...]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from models.audio_encoder import AudioEncoder
 from models.config import Modality, ModelConfig
+from models.embedding_head import EmbeddingHead
 from models.encoder_config import VideoConfig
 from models.fusion.build import build_fusion
 from models.head import ClassificationHead
@@ -39,13 +40,21 @@ class ActivityModel(nn.Module):
             once: overlapping windows share its tokens.
         fusion: a module ``(tokens, masks) -> FusionOutput``.
         head: a module that maps the fused embedding to logits ``(B, K)``.
+        embedding: embeds single modalities in a space that they share; None where the model does not.
     """
 
-    def __init__(self, encoders: Mapping[Modality, nn.Module], fusion: nn.Module, head: nn.Module) -> None:
+    def __init__(
+        self,
+        encoders: Mapping[Modality, nn.Module],
+        fusion: nn.Module,
+        head: nn.Module,
+        embedding: EmbeddingHead | None = None,
+    ) -> None:
         super().__init__()
         self.encoders = nn.ModuleDict({str(name): encoder for name, encoder in encoders.items()})
         self.fusion = fusion
         self.head = head
+        self.embedding = embedding
 
     def encode(self, modality: Modality, *inputs: Tensor) -> Tensor:
         """Encode a batch of hops of one modality to ``(B, S, D)`` float."""
@@ -85,7 +94,10 @@ def build_model(config: ModelConfig) -> ActivityModel:
     head = ClassificationHead(
         config.head, input_width=fusion.output_width, num_labels=len(config.labels), dropout=dropout
     )
-    return ActivityModel(encoders, fusion, head)
+    embedding = None
+    if config.embedding is not None:
+        embedding = EmbeddingHead(config.embedded_modalities, width=width, embedding_width=config.embedding.width)
+    return ActivityModel(encoders, fusion, head, embedding)
 
 
 def _build_video_encoder(config: VideoConfig, *, width: int, dropout: float, channels: int) -> nn.Module:

@@ -154,7 +154,9 @@ class Learner(LightningModule):
             return {}
         clips = batch.clips.repeat_interleave(batch.targets.shape[1])
         masks = self._cut_masks(batch.masks, batch)
-        return objective_losses(self.objectives, ObjectiveInput(tokens, masks, clips, self.model.fusion))
+        return objective_losses(
+            self.objectives, ObjectiveInput(tokens, masks, clips, self.model.fusion, self.model.embedding)
+        )
 
     def _counted_up(self, losses: Mapping[str, Tensor], logits: Tensor, batch: RunBatch) -> Tensor:
         """The sum of the losses, noted for the history."""

@@ -149,6 +149,26 @@ class Recipe(Settings):
         names = [stage.name for stage in self.curriculum]
         if len(set(names)) != len(names):
             raise ValueError("the stages of the curriculum need different names")
+        self._check_embedding()
         if self.training.gradient_balance is not None and len(self.model.modalities) < 2:
             raise ValueError("training.gradient_balance needs a model of at least two modalities")
         return self
+
+    def _check_embedding(self) -> None:
+        """What no objective trains would stay random."""
+        if self.model.embedding is None:
+            return
+        contrastive = self.objectives.contrastive
+        if contrastive is None or not contrastive.weight:
+            raise ValueError("model.embedding is trained by objectives.contrastive: give it, and a weight above 0")
+        paired = {name for pair in contrastive.pairs or () for name in pair} or set(self.model.embedded_modalities)
+        if paired != set(self.model.embedded_modalities):
+            raise ValueError(
+                f"objectives.contrastive.pairs are of {', '.join(sorted(paired))}, "
+                f"model.embedding of {', '.join(sorted(self.model.embedded_modalities))}: both must be the same"
+            )
+        if "width" in contrastive.model_fields_set and contrastive.width != self.model.embedding.width:
+            raise ValueError(
+                f"objectives.contrastive.width {contrastive.width} is not model.embedding.width "
+                f"{self.model.embedding.width}, which holds: leave it out"
+            )

@@ -35,6 +35,8 @@ class ObjectiveInput:
     overlap or resemble each other: they are no negatives of each other."""
     fuse: Callable[[Mapping[Modality, Tensor], Mapping[Modality, Tensor]], Fused]
     """The model's fusion."""
+    embed: Callable[[Modality, Tensor], Tensor] | None = None
+    """The model's projection ``(B, D)`` to ``(B, E)`` of norm 1 in the space of its towers; None where it has none."""
 
     def __post_init__(self) -> None:
         sizes = {tuple(self.tokens[name].shape[:2]) for name in self.tokens}

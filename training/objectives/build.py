@@ -26,7 +26,9 @@ def build_objectives(config: ObjectivesConfig, model: ModelConfig, fused_width: 
     """
     objectives: dict[str, Objective] = {}
     if config.contrastive is not None:
-        objectives["contrastive"] = Contrastive(config.contrastive, model.modalities, width=model.width)
+        modalities = model.embedded_modalities or model.modalities
+        own_width = None if model.embedding is not None else model.width
+        objectives["contrastive"] = Contrastive(config.contrastive, modalities, width=own_width)
     if config.masked_modality is not None:
         objectives["masked_modality"] = MaskedModality(
             config.masked_modality, model.modalities, width=model.width, fused_width=fused_width

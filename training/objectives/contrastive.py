@@ -8,11 +8,11 @@ from itertools import combinations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from models.config import Modality
+from models.embedding_head import EmbeddingHead
 from models.settings import SettingsError
-from training.objectives.base import Objective, ObjectiveInput, full_precision
+from training.objectives.base import Objective, ObjectiveInput
 from training.objectives.config import ContrastiveConfig
 from training.objectives.gather import Processes
 from training.objectives.info_nce import Pairing, info_nce
@@ -33,14 +33,14 @@ class Contrastive(Objective):
 
     Args:
         config: the recipe's settings.
-        modalities: the model's.
-        width: D of their tokens.
+        modalities: the model's; of one with towers those that it embeds.
+        width: D of their tokens; None where the model has towers, whose norms and projections are then trained.
 
     Raises:
         SettingsError: when a pair names a modality that the model does not have, or it has but one.
     """
 
-    def __init__(self, config: ContrastiveConfig, modalities: Sequence[Modality], *, width: int) -> None:
+    def __init__(self, config: ContrastiveConfig, modalities: Sequence[Modality], *, width: int | None) -> None:
         super().__init__(config.weight)
         self.pairs = tuple(config.pairs or combinations(modalities, 2))
         unknown = {name for pair in self.pairs for name in pair} - set(modalities)
@@ -51,8 +51,7 @@ class Contrastive(Objective):
             )
         self.chunk_size = config.chunk_size
         self.names = tuple(name for name in modalities if any(name in pair for pair in self.pairs))
-        self.norms = nn.ModuleDict({name: nn.LayerNorm(width) for name in self.names})
-        self.projections = nn.ModuleDict({name: nn.Linear(width, config.width, bias=False) for name in self.names})
+        self.head = None if width is None else EmbeddingHead(self.names, width=width, embedding_width=config.width)
         self.log_scales = nn.Parameter(torch.full((len(self.pairs),), -math.log(config.temperature)))
 
     def forward(self, inputs: ObjectiveInput) -> Tensor:
@@ -84,5 +83,8 @@ class Contrastive(Objective):
 
     def embed(self, modality: Modality, inputs: ObjectiveInput) -> Tensor:
         """Each window's projection of a modality: ``(B, E)`` float of norm 1."""
-        projected = self.projections[modality](self.norms[modality](full_precision(inputs.pooled(modality))))
-        return functional.normalize(projected, dim=-1)
+        head = self.head or inputs.embed
+        if head is None:
+            raise ValueError("the objective has no projections of its own, and the model has no towers")
+        embedded: Tensor = head(modality, inputs.pooled(modality))
+        return embedded

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from models.embedding_head import EmbeddingHead
 from models.settings import SettingsError
 from tests.training.objectives.processes import NAMES, make_objective, run_processes
 from tests.training.objectives.windows import full_masks, make_windows
@@ -28,8 +30,8 @@ def direction(objective: Contrastive, inputs: ObjectiveInput, index: int, *, bac
         kept = inputs.tokens[name][row][inputs.masks[name][row]]
         pooled = kept.flatten(0, 1).mean(dim=0)
         weights = dict(objective.named_parameters())
-        normed = functional.layer_norm(pooled, pooled.shape) * weights[f"norms.{name}.weight"]
-        projected = weights[f"projections.{name}.weight"] @ (normed + weights[f"norms.{name}.bias"])
+        normed = functional.layer_norm(pooled, pooled.shape) * weights[f"head.norms.{name}.weight"]
+        projected = weights[f"head.projections.{name}.weight"] @ (normed + weights[f"head.norms.{name}.bias"])
         return torch.div(projected, projected.norm())
 
     losses = []
@@ -147,3 +149,22 @@ def test_two_processes_give_the_loss_and_the_gradients_of_one(tmp_path: Path) ->
             gathered = torch.cat([share["tokens"][name] for share in shares]) / 2
             torch.testing.assert_close(gathered, tokens[name].grad, rtol=0, atol=1e-10)
             assert gathered.abs().max() > 1e-3
+
+
+def test_with_towers_it_trains_those_of_the_model_and_has_none_of_its_own() -> None:
+    own, inputs = make_objective(None), make_windows()
+    head = EmbeddingHead(NAMES, width=4, embedding_width=6).double()
+    assert own.head is not None
+    head.load_state_dict(own.head.state_dict())
+    objective = Contrastive(ContrastiveConfig(), NAMES, width=None).double()
+    assert [name for name, _ in objective.named_parameters()] == ["log_scales"]
+    loss = objective(replace(inputs, embed=head))
+    assert loss == own(inputs)
+    loss.backward()
+    assert all(p.grad is not None and p.grad.any() for p in head.parameters())
+
+
+def test_without_towers_and_projections_it_says_so() -> None:
+    objective = Contrastive(ContrastiveConfig(), NAMES, width=None)
+    with pytest.raises(ValueError, match="no projections of its own"):
+        objective(make_windows())
