@@ -22,13 +22,13 @@ def test_a_dataset_is_replaced_only_by_force(tmp_path: Path) -> None:
     assert len(list((tmp_path / "clips").iterdir())) == 2  # one clip and its words
 
 
-@pytest.mark.parametrize("kind", ["events", "sentiment"])
-def test_other_kinds(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize(("kind", "recipe"), [("events", "events"), ("sentiment", "sentiment"), ("moments", "towers")])
+def test_other_kinds(tmp_path: Path, kind: str, recipe: str) -> None:
     result = CliRunner().invoke(app, ["synth", str(tmp_path), "--kind", kind, "--clips", "1", "--jobs", "1"])
     assert result.exit_code == 0
-    assert f"config/recipes/{kind}.yaml" in result.output
+    assert f"config/recipes/{recipe}.yaml" in result.output
     (entry,) = read_manifest(tmp_path / "manifest.jsonl")
-    assert entry.label is not None
+    assert entry.labels
 
 
 def test_tracks_and_labels(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 A speaker's folder has ``clips/CODE.mp4`` (other containers will do) and ``align/CODE.align``, which says when each
 word is spoken. The code names the words: ``bbaf2n`` is *bin blue at f two now*. One of the words is the label. Each
 clip is cut to the 1.2 s around the middle of that word, always as long, so that its length tells nothing; the text is
-the whole sentence with ``mask`` in the word's place.
+the whole sentence with ``mask`` in the word's place. For retrieval clips and sentences stay whole.
 
 The sentences were designed, not drawn: the colour, the letter and the digit of a sentence occur together once, and with
 the other words they give its command away: with a random split a small network reads 99 % of the held-out commands,
@@ -82,6 +82,7 @@ def import_grid(
     output: Path,
     word: Word,
     *,
+    whole: bool = False,
     splits: Path = SPLIT_FILE,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
@@ -91,6 +92,7 @@ def import_grid(
         folder: a speaker's folder.
         output: folder for ``clips`` and ``manifest.jsonl``; made where it is missing.
         word: the one to be named.
+        whole: leave clips and sentences whole, with nothing hidden: for retrieval, where the words are what is asked.
         splits: which letters each split has.
         progress: called with the clips cut and all of them.
 
@@ -109,10 +111,15 @@ def import_grid(
     entries = []
     for number, source in enumerate(sources, start=1):
         sentence = read_code(source.stem)
-        middle = _middle_seconds(folder / "align" / f"{source.stem}.align", sentence, word)
-        clip, text = clips / f"{source.stem}.mkv", clips / f"{source.stem}.txt"
-        clip.write_bytes(_cut(source, middle))
-        text.write_text(masked_text(sentence, word) + "\n", encoding="utf-8")
+        text = clips / f"{source.stem}.txt"
+        if whole:
+            clip, words = clips / source.name, " ".join(sentence.values())
+            clip.write_bytes(source.read_bytes())
+        else:
+            middle = _middle_seconds(folder / "align" / f"{source.stem}.align", sentence, word)
+            clip, words = clips / f"{source.stem}.mkv", masked_text(sentence, word)
+            clip.write_bytes(_cut(source, middle))
+        text.write_text(words + "\n", encoding="utf-8")
         letter = sentence["letter"]
         entries.append(
             ManifestEntry(

@@ -128,3 +128,13 @@ def test_splits_that_share_or_lack_a_letter_are_refused(tmp_path: Path, train: s
     path.write_text(f"train: {train}\nval: {val}\ntest: b\n", encoding="utf-8")
     with pytest.raises(SettingsError, match=r"splits.yaml: .*must together have each of the letters abc.* once"):
         import_grid(publish(tmp_path / "in", *CODES), tmp_path / "out", "command", splits=path)
+
+
+def test_whole_clips_keep_their_sentence(tmp_path: Path) -> None:
+    source = publish(tmp_path / "in", "lgbc1s")
+    (entry,) = read_manifest(import_grid(source, tmp_path / "out", "colour", whole=True))
+    assert entry.clip is not None
+    assert entry.text is not None
+    assert entry.clip.read_bytes() == (source / "clips" / "lgbc1s.mov").read_bytes()
+    assert entry.text.read_text(encoding="utf-8") == "lay green by c one soon\n"
+    assert (entry.label, entry.split, entry.group) == ("green", "val", "c")
