@@ -47,9 +47,10 @@ def inspect_model(
 
 def _read_config(source: Path) -> ModelConfig:
     from models.checkpoint import read_description  # noqa: PLC0415 - help must not wait for torch
+    from models.pretrained.resolve import resolve_pretrained  # noqa: PLC0415
     from training.recipe import Recipe  # noqa: PLC0415
 
-    return read_description(source).config if source.is_dir() else Recipe.read_yaml(source).model
+    return read_description(source).config if source.is_dir() else resolve_pretrained(Recipe.read_yaml(source).model)
 
 
 def _measure(config: ModelConfig) -> ModelCost:

@@ -27,10 +27,11 @@ from handler.request import ActivityRequest
 from handler.tabular import parse_row
 from handler.text import parse_text
 from handler.vectors import cut_vectors, parse_vectors
-from handler.video import decode_frames
+from handler.video import Geometry, decode_frames
 from handler.windows import Schedule, Span, build_schedule
 from models.config import Modality, ModelConfig
-from models.encoder_config import AudioConfig, VectorConfig, VideoConfig
+from models.encoder_config import AudioConfig, ImageConfig, VectorConfig, VideoConfig
+from models.pretrained.pictures import build_geometry
 
 Content = TypeVar("Content")
 
@@ -229,10 +230,15 @@ def _decode_cropped(picture: _Picture, times: NDArray[np.float64], limits: Limit
     """The frames at ``times``, upright and cropped: ``times.shape + (3, size, size)`` uint8."""
     size, crop = picture.config.size, picture.config.crop
     if crop is None:
-        return decode_frames(picture.container, times, size, limits)
+        return decode_frames(picture.container, times, size, limits, _geometry(picture.config))
     whole, left, top = crop.pixels(size)
     frames = decode_frames(picture.container, times, whole, limits)
     return frames[..., top : top + size, left : left + size].copy()  # the rest is not held on to
+
+
+def _geometry(config: VideoConfig | ImageConfig) -> Geometry | None:
+    """A pretrained encoder's own resizing and cropping, where the model has one."""
+    return None if config.pretrained is None else build_geometry(config.pretrained)
 
 
 def to_grey(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -252,7 +258,7 @@ def _image_part(
         return _NOT_IN_MODEL
     if data is None:
         return _NOT_SENT
-    return _everywhere(_attempt(lambda: decode_image(data, image.size, limits)), schedule)
+    return _everywhere(_attempt(lambda: decode_image(data, image.size, limits, _geometry(image))), schedule)
 
 
 def _row_part(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from handler.container import open_untrusted
 from handler.errors import ActivityError, LimitExceeded, UndecodableMedia, UnsupportedMedia
 from handler.limits import Limits
-from handler.video import to_square
+from handler.video import Geometry, to_rgb, to_square
 
 FORMATS = ("png_pipe", "apng", "jpeg_pipe", "webp_pipe", "bmp_pipe", "gif")
 """FFmpeg demuxers that a picture may be opened with: none of them opens another file or a socket."""
@@ -33,12 +33,13 @@ _MAX_EXIF_PLACE = 256 * 1024
 REMEDY = "Send a whole picture: PNG, JPEG, WebP, BMP or GIF."
 
 
-def decode_image(data: bytes, size: int, limits: Limits) -> NDArray[np.uint8]:
+def decode_image(data: bytes, size: int, limits: Limits, geometry: Geometry | None = None) -> NDArray[np.uint8]:
     """Decode a picture; of an animated one the first frame.
 
     Args:
         data: the whole file.
         size: height and width of the result in pixels; the whole picture is squashed into this square.
+        geometry: makes the square in another way, from the picture at its own size.
         limits: bounds on bytes and pixels.
 
     Returns:
@@ -57,7 +58,10 @@ def decode_image(data: bytes, size: int, limits: Limits) -> NDArray[np.uint8]:
     try:
         with open_untrusted(data, FORMATS, options) as opened:
             frame = _first_frame(opened, options, limits)
-            return _upright(to_square(frame, size, VideoReformatter()), read_orientation(data))
+            orientation = read_orientation(data)
+            if geometry is None:
+                return _upright(to_square(frame, size, VideoReformatter()), orientation)
+            return geometry(_upright(to_rgb(frame, VideoReformatter()), orientation))
     except ActivityError as error:
         error.remedy = REMEDY
         raise
@@ -88,7 +92,7 @@ def _check_pixels(width: int, height: int, limits: Limits) -> None:
 
 
 def _upright(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Turn a square ``(3, S, S)`` picture from its EXIF orientation, 1 to 8, to the upright one, 1."""
+    """Turn a picture ``(3, H, W)`` from its EXIF orientation, 1 to 8, to the upright one, 1."""
     if orientation >= 5:  # rows and columns are exchanged
         image = image.transpose(0, 2, 1)
     if orientation in (3, 4, 7, 8):

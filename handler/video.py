@@ -8,12 +8,14 @@ Two ways give the same pixels:
   of the planned way, or comes out damaged, or where the timestamps do not tell the frames apart.
 
 In both only wanted frames are converted, by swscale, straight from the decoder's format and size to planar RGB of the
-size asked for, with area averaging; colour space and range are those that the frame declares, as swscale reads them.
+size asked for, with area averaging; or, for an encoder that brings its own resizing and cropping, to RGB of the frame's
+size, which is then done so frame by frame. Colour space and range are those that the frame declares, as swscale reads
+them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +29,9 @@ from handler.container import VIDEO_CODECS, Container, VideoStream, decoder_opti
 from handler.errors import ActivityError, LimitExceeded, UndecodableMedia, UnsupportedMedia
 from handler.limits import Limits
 from handler.packets import REMEDY, Packets
+
+Geometry = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+"""From an upright picture ``(3, H, W)`` uint8 RGB of its own size to ``(3, size, size)`` uint8."""
 
 _ROUNDING_SECONDS = 1e-6
 """A frame that starts this little after a wanted time counts as shown: both are rounded floats."""
@@ -50,11 +55,12 @@ class _Missing(Exception):
 class _Frames:
     """Takes decoded frames, converts those that are wanted and puts each at all its places."""
 
-    def __init__(self, size: int, num_times: int, limits: Limits) -> None:
+    def __init__(self, size: int, num_times: int, limits: Limits, geometry: Geometry | None = None) -> None:
         self.images = np.zeros((num_times, 3, size, size), dtype=np.uint8)
         self.missing: set[int] = set()
         self._places: dict[int, NDArray[np.intp]] = {}
         self._size = size
+        self._geometry = geometry
         self._limits = limits
         self._reformatter = VideoReformatter()
 
@@ -78,11 +84,17 @@ class _Frames:
             self.missing.discard(ticks)
 
     def _convert(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
-        return _orient(to_square(frame, self._size, self._reformatter), frame)
+        if self._geometry is None:
+            return _orient(to_square(frame, self._size, self._reformatter), frame)
+        return self._geometry(_orient(to_rgb(frame, self._reformatter), frame))
 
 
 def decode_frames(
-    container: Container, times_seconds: NDArray[np.float64], size: int, limits: Limits
+    container: Container,
+    times_seconds: NDArray[np.float64],
+    size: int,
+    limits: Limits,
+    geometry: Geometry | None = None,
 ) -> NDArray[np.uint8]:
     """Decode the frames that are shown at given times.
 
@@ -93,6 +105,7 @@ def decode_frames(
         container: an open file with a picture.
         times_seconds: times on the clip's timeline in seconds, float64 of any shape S.
         size: the frames' height and width in pixels; the whole picture is squashed into this square.
+        geometry: makes the square in another way, from each frame at its own size.
         limits: bound on the pixels of a frame.
 
     Returns:
@@ -106,14 +119,14 @@ def decode_frames(
     stream = _checked_stream(container, limits)
     times = np.asarray(times_seconds, dtype=np.float64)
     try:
-        frames = _decode_planned(stream, times.ravel(), size, limits)
-        if frames is None:
-            frames = _decode_sequential(stream, times.ravel(), size, limits)
+        images = _decode_planned(stream, times.ravel(), size, limits, geometry)
+        if images is None:
+            images = _decode_sequential(stream, times.ravel(), size, limits, geometry)
     except ActivityError:
         raise
     except Exception as exc:
         raise UndecodableMedia(f"the picture of codec {stream.codec} does not decode", remedy=REMEDY) from exc
-    return frames.reshape(*times.shape, 3, size, size)
+    return images.reshape(*times.shape, 3, size, size)
 
 
 def to_square(frame: av.VideoFrame, size: int, reformatter: VideoReformatter) -> NDArray[np.uint8]:
@@ -121,6 +134,12 @@ def to_square(frame: av.VideoFrame, size: int, reformatter: VideoReformatter) ->
     scaled = reformatter.reformat(frame, size, size, "gbrp", interpolation=Interpolation.AREA, threads=1)
     planes = [np.frombuffer(memoryview(plane), np.uint8).reshape(size, -1)[:, :size] for plane in scaled.planes]
     return np.stack([planes[2], planes[0], planes[1]])
+
+
+def to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> NDArray[np.uint8]:
+    """A frame at its own size: ``(3, H, W)`` uint8 RGB, converted as PyAV's own ``to_ndarray`` does."""
+    picture = reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
+    return picture.transpose(2, 0, 1)
 
 
 def check_pixels(width: int, height: int, limits: Limits) -> None:
@@ -150,14 +169,18 @@ def _checked_stream(container: Container, limits: Limits) -> VideoStream:
 
 
 def _decode_planned(
-    stream: VideoStream, times: NDArray[np.float64], size: int, limits: Limits
+    stream: VideoStream,
+    times: NDArray[np.float64],
+    size: int,
+    limits: Limits,
+    geometry: Geometry | None = None,
 ) -> NDArray[np.uint8] | None:
     """Decode what is needed; ``(N, 3, size, size)`` uint8, or None when the plan did not give every frame."""
     packets = stream.packets
     if not packets.is_exact:
         return None
     wanted = _shown_at(times, np.sort(packets.pts[packets.is_shown]), packets)
-    frames = _Frames(size, len(times), limits)
+    frames = _Frames(size, len(times), limits, geometry)
     frames.want(wanted)
     is_wanted = packets.is_shown & np.isin(packets.pts, wanted)
     try:
@@ -170,7 +193,13 @@ def _decode_planned(
     return None if frames.missing else frames.images
 
 
-def _decode_sequential(stream: VideoStream, times: NDArray[np.float64], size: int, limits: Limits) -> NDArray[np.uint8]:
+def _decode_sequential(
+    stream: VideoStream,
+    times: NDArray[np.float64],
+    size: int,
+    limits: Limits,
+    geometry: Geometry | None = None,
+) -> NDArray[np.uint8]:
     """Decode everything; ``(N, 3, size, size)`` uint8.
 
     The packets' pts tell which frames are wanted; if what comes out says otherwise, what came out counts, and the
@@ -180,7 +209,7 @@ def _decode_sequential(stream: VideoStream, times: NDArray[np.float64], size: in
         UndecodableMedia: no frame came out.
     """
     packets = stream.packets
-    frames = _Frames(size, len(times), limits)
+    frames = _Frames(size, len(times), limits, geometry)
     wanted = _shown_at(times, np.unique(packets.pts[packets.is_shown]), packets)
     for _ in range(2):
         frames.want(wanted)
@@ -311,7 +340,7 @@ def _ready_context(stream: VideoStream, limits: Limits) -> av.VideoCodecContext:
 
 
 def _orient(image: NDArray[np.uint8], frame: av.VideoFrame) -> NDArray[np.uint8]:
-    """Turn a square ``(3, S, S)`` picture as the frame's display matrix asks.
+    """Turn a picture ``(3, H, W)`` as the frame's display matrix asks.
 
     The matrix sends (x, y) to (a x + c y, b x + d y). Of the eight ways to turn and mirror a square the nearest is
     taken: cameras write no other, and a slanted picture would need corners that nobody filmed.

@@ -6,7 +6,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from models.pretrained.config import PretrainedConfig
 from models.settings import Fraction, PositiveFloat, PositiveInt, Settings
+
+
+def _check_pretrained(encoder: str, pretrained: PretrainedConfig | None) -> None:
+    """Hold ``encoder: pretrained`` and its section together."""
+    if (encoder == "pretrained") != (pretrained is not None):
+        raise ValueError("encoder: pretrained and the section pretrained come together, with at least its source")
 
 
 class CropConfig(Settings):
@@ -33,10 +40,12 @@ class VideoConfig(Settings):
 
     ``tubelet``: a space-time transformer over tubelets of ``tubelet_frames`` x ``patch_size`` x ``patch_size``, of
     ``depth`` layers. ``cnn``: a 3-D stem and 2-D stages of ``channels``, for small movements at many frames a second
-    and few clips; it gives a token for ``tubelet_frames`` frames.
+    and few clips; it gives a token for ``tubelet_frames`` frames. ``pretrained``: one that others have trained; its
+    source says ``size``, ``mean`` and ``std``, and its own processor crops.
     """
 
-    encoder: Literal["tubelet", "cnn"] = "tubelet"
+    encoder: Literal["tubelet", "cnn", "pretrained"] = "tubelet"
+    pretrained: PretrainedConfig | None = None
     frames_per_hop: PositiveInt = 4
     size: PositiveInt = 64
     crop: CropConfig | None = None
@@ -50,7 +59,10 @@ class VideoConfig(Settings):
 
     @model_validator(mode="after")
     def _divides(self) -> Self:
-        if self.encoder == "cnn":  # of any size and any number of frames
+        _check_pretrained(self.encoder, self.pretrained)
+        if self.encoder == "pretrained" and self.crop is not None:
+            raise ValueError("a pretrained encoder's own processor crops: leave out crop")
+        if self.encoder != "tubelet":  # of any size and any number of frames
             return self
         if self.size % self.patch_size:
             raise ValueError(f"size {self.size} must be a multiple of patch_size {self.patch_size}")
@@ -74,8 +86,12 @@ class AudioConfig(Settings):
     ``mean``. ``pool``: over a token's time, ``mean``; its sum with the maximum, which hears a short sound in a long
     silence; or both beside the standard deviation, which tells textures such as rain and surf (statistics pooling,
     Snyder et al. 2018). ``dropout``: of what the projection sees.
+
+    ``encoder: pretrained`` is one that others have trained, with its own preprocessing of raw samples.
     """
 
+    encoder: Literal["cnn", "pretrained"] = "cnn"
+    pretrained: PretrainedConfig | None = None
     sample_rate: PositiveInt = 16_000
     n_fft: PositiveInt = 400
     hop_length: PositiveInt = 160
@@ -94,6 +110,7 @@ class AudioConfig(Settings):
 
     @model_validator(mode="after")
     def _one_a_stage(self) -> Self:
+        _check_pretrained(self.encoder, self.pretrained)
         for name in ("convolutions", "time_strides"):
             given = getattr(self, name)
             if given is not None and len(given) != len(self.channels):
@@ -118,12 +135,19 @@ class AudioConfig(Settings):
 
 
 class TextConfig(Settings):
-    """The text transformer over the words of one hop, cut after ``max_tokens`` tokens."""
+    """The text transformer over the words of one hop, cut after ``max_tokens`` tokens; or a pretrained one."""
 
+    encoder: Literal["transformer", "pretrained"] = "transformer"
+    pretrained: PretrainedConfig | None = None
     vocab_size: PositiveInt = 512
     max_tokens: PositiveInt = 32
     depth: PositiveInt = 2
     heads: PositiveInt = 4
+
+    @model_validator(mode="after")
+    def _has_its_section(self) -> Self:
+        _check_pretrained(self.encoder, self.pretrained)
+        return self
 
 
 class DepthConfig(VideoConfig):
@@ -132,14 +156,22 @@ class DepthConfig(VideoConfig):
     mean: tuple[float] = (0.5,)  # type: ignore[assignment]
     std: tuple[PositiveFloat] = (0.25,)  # type: ignore[assignment]
 
+    @model_validator(mode="after")
+    def _is_grey(self) -> Self:
+        if self.encoder == "pretrained":
+            raise ValueError("depth has no pretrained encoder: known are tubelet and cnn")
+        return self
+
 
 class ImageConfig(Settings):
     """One picture a clip: a 2-D CNN or a ViT over it; ``size`` is the side of the square picture in pixels.
 
-    ``channels`` are the CNN's, one a stage; ``patch_size``, ``depth`` and ``heads`` are the ViT's.
+    ``channels`` are the CNN's, one a stage; ``patch_size``, ``depth`` and ``heads`` are the ViT's. ``pretrained``: as
+    for video.
     """
 
-    encoder: Literal["cnn", "vit"] = "cnn"
+    encoder: Literal["cnn", "vit", "pretrained"] = "cnn"
+    pretrained: PretrainedConfig | None = None
     size: PositiveInt = 64
     channels: tuple[PositiveInt, ...] = (32, 64, 96)
     patch_size: PositiveInt = 16
@@ -150,6 +182,7 @@ class ImageConfig(Settings):
 
     @model_validator(mode="after")
     def _divides(self) -> Self:
+        _check_pretrained(self.encoder, self.pretrained)
         if self.encoder == "vit" and self.size % self.patch_size:
             raise ValueError(f"size {self.size} must be a multiple of patch_size {self.patch_size}")
         return self

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from models.audio_encoder import AudioEncoder
 from models.config import Modality, ModelConfig
 from models.embedding_head import EmbeddingHead
-from models.encoder_config import VideoConfig
+from models.encoder_config import AudioConfig, ImageConfig, TextConfig, VideoConfig
 from models.fusion.build import build_fusion
 from models.head import ClassificationHead
 from models.image_encoder import build_image_encoder
+from models.pretrained.build import build_pretrained
 from models.tabular_encoder import TabularEncoder
 from models.text_encoder import TextEncoder
 from models.vector_encoder import build_vector_encoder
@@ -79,11 +80,11 @@ def build_model(config: ModelConfig) -> ActivityModel:
     if config.video is not None:
         encoders["video"] = _build_video_encoder(config.video, width=width, dropout=dropout, channels=3)
     if config.audio is not None:
-        encoders["audio"] = AudioEncoder(config.audio, width=width)
+        encoders["audio"] = _build_audio_encoder(config.audio, width=width)
     if config.text is not None:
-        encoders["text"] = TextEncoder(config.text, width=width, dropout=dropout)
+        encoders["text"] = _build_text_encoder(config.text, width=width, dropout=dropout)
     if config.image is not None:
-        encoders["image"] = build_image_encoder(config.image, width=width, dropout=dropout)
+        encoders["image"] = _build_image_encoder(config.image, width=width, dropout=dropout)
     if config.tabular is not None:
         encoders["tabular"] = TabularEncoder(config.tabular, width=width, dropout=dropout)
     if config.depth is not None:
@@ -101,9 +102,29 @@ def build_model(config: ModelConfig) -> ActivityModel:
 
 
 def _build_video_encoder(config: VideoConfig, *, width: int, dropout: float, channels: int) -> nn.Module:
+    if config.pretrained is not None:
+        return build_pretrained("video", config.pretrained, width=width)
     if config.encoder == "cnn":
         return VideoCnn(config, width=width, dropout=dropout)
     return VideoEncoder(config, width=width, dropout=dropout, channels=channels)
+
+
+def _build_audio_encoder(config: AudioConfig, *, width: int) -> nn.Module:
+    if config.pretrained is not None:
+        return build_pretrained("audio", config.pretrained, width=width)
+    return AudioEncoder(config, width=width)
+
+
+def _build_text_encoder(config: TextConfig, *, width: int, dropout: float) -> nn.Module:
+    if config.pretrained is not None:
+        return build_pretrained("text", config.pretrained, width=width)
+    return TextEncoder(config, width=width, dropout=dropout)
+
+
+def _build_image_encoder(config: ImageConfig, *, width: int, dropout: float) -> nn.Module:
+    if config.pretrained is not None:
+        return build_pretrained("image", config.pretrained, width=width)
+    return build_image_encoder(config, width=width, dropout=dropout)
 
 
 def gather_windows(hops: Tensor, window_starts: Tensor, window_hops: int) -> Tensor:

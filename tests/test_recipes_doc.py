@@ -11,12 +11,16 @@ import pytest
 import yaml
 from pydantic import BaseModel, TypeAdapter
 
+from models.encoder_config import VideoConfig
 from models.fusion.build import FUSIONS
 from models.fusion_config import FusionConfig
 from training.recipe import Recipe
 
 TEXT = (Path(__file__).resolve().parent.parent / "docs/recipes.md").read_text(encoding="utf-8")
-RECIPE, FUSION_LIST = re.findall(r"^```yaml\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
+BLOCKS = re.findall(r"^```yaml\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
+RECIPE = BLOCKS[0]
+(PRETRAINED,) = (block for block in BLOCKS[1:] if block.startswith("video:"))
+(FUSION_LIST,) = (block for block in BLOCKS if block.startswith("- {kind:"))
 
 
 def _settings_below(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -40,6 +44,11 @@ def test_the_example_is_a_recipe() -> None:
 def test_the_list_has_every_fusion() -> None:
     fusions = TypeAdapter(tuple[FusionConfig, ...]).validate_python(yaml.safe_load(FUSION_LIST))
     assert len({fusion.kind for fusion in fusions}) == len(fusions) == len(FUSIONS)
+
+
+def test_the_pretrained_encoder_is_one() -> None:
+    video = yaml.safe_load(PRETRAINED)["video"]
+    assert VideoConfig.read(video, source="recipes.md").encoder == "pretrained"
 
 
 @pytest.mark.parametrize("settings", sorted(set(_settings_below(Recipe)), key=repr))

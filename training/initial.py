@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from models.checkpoint import Checkpoint
 from models.config import Modality, ModelConfig
 from models.model import ActivityModel
+from models.pretrained.resolve import pretrained_of
 from models.settings import SettingsError
 from training.recipe import Recipe
 
@@ -76,7 +77,7 @@ def check_frozen(recipe: Recipe, taken: TakenWeights | None) -> None:
     Raises:
         SettingsError: when an encoder is frozen in all stages and its weights are random.
     """
-    random = recipe.always_frozen - set(() if taken is None else taken.encoders)
+    random = recipe.always_frozen - set(() if taken is None else taken.encoders) - set(pretrained_of(recipe.model))
     if random:
         raise SettingsError(
             f"the recipe freezes {', '.join(sorted(random))} in every stage, but no checkpoint gives these encoders "

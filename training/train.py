@@ -18,6 +18,7 @@ from handler.transform import Transforms
 from models.checkpoint import Checkpoint, CheckpointDescription, load_checkpoint, save_checkpoint
 from models.config import ModelConfig
 from models.model import build_model
+from models.pretrained.resolve import load_pretrained, resolve_pretrained
 from models.settings import SettingsError
 from models.tokenizer import train_tokenizer
 from training.calibrate import fit_temperature, score_held_out
@@ -135,6 +136,7 @@ def train(
     key = _state_key(recipe, initial)
     state = _find_state(output, key) if resume else None
     checkpoint = None if initial is None else load_checkpoint(initial.folder)
+    recipe = recipe.model_copy(update={"model": resolve_pretrained(recipe.model)})
     ranks = Ranks.of_environment()
     threads = max(1, choose_runtime().threads // ranks.local_world)
 
@@ -181,6 +183,7 @@ def _build(
     if parts.initial is not None and initial is not None:
         parts.taken = take_weights(model, parts.initial.model, encoders_only=initial.encoders_only)
         watch.note(f"taken from {initial.folder}: {parts.taken}")
+    load_pretrained(model, parts.config, but=() if parts.taken is None else parts.taken.encoders)
     check_frozen(recipe, parts.taken)
     contents = [gather_contents(clips, transforms) for clips in (parts.learned, parts.held)]
     encoded = may_cache(recipe)

@@ -1,0 +1,110 @@
+"""From a recipe that names sources to a configuration that stands alone; from sources to a built model's weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from models.config import Modality, ModelConfig
+from models.model import ActivityModel
+from models.pretrained.build import find_family
+from models.pretrained.config import PretrainedConfig
+from models.pretrained.encoder import PretrainedEncoder
+from models.pretrained.source import CONFIG_FILE, find_source
+from models.settings import Settings, SettingsError
+
+PRETRAINED_MODALITIES: tuple[Modality, ...] = ("video", "audio", "text", "image")
+
+
+def pretrained_of(config: ModelConfig) -> dict[Modality, PretrainedConfig]:
+    """The modalities whose encoder is a pretrained one."""
+    settings = {name: getattr(config, name) for name in PRETRAINED_MODALITIES}
+    return {name: it.pretrained for name, it in settings.items() if it is not None and it.pretrained is not None}
+
+
+def resolve_pretrained(config: ModelConfig) -> ModelConfig:
+    """Read each source that has not been read, and set what follows from it.
+
+    Returns:
+        A configuration from which the model is built without its sources.
+
+    Raises:
+        SettingsError: a source cannot be found or used, or the recipe contradicts it.
+    """
+    unread = {name: it for name, it in pretrained_of(config).items() if not it.is_resolved}
+    if not unread:
+        return config
+    values = config.model_dump(exclude_unset=True)
+    for name, pretrained in unread.items():
+        values[name] = _settled(name, getattr(config, name), resolve_source(name, pretrained))
+    return ModelConfig.read(values, source="the model with what its pretrained sources say")
+
+
+def resolve_source(modality: Modality, config: PretrainedConfig) -> PretrainedConfig:
+    """Read a source's architecture and preprocessing.
+
+    Raises:
+        SettingsError: it cannot be found, or is no encoder for the modality.
+    """
+    if config.is_resolved:
+        return config
+    folder = find_source(config.source, config.revision)
+    architecture = _read_json(folder / CONFIG_FILE)
+    family = find_family(modality, config, architecture.get("model_type"))
+    return config.model_copy(update={"architecture": architecture, "processor": family.read_processor(folder)})
+
+
+def load_pretrained(model: ActivityModel, config: ModelConfig, *, but: Collection[Modality] = ()) -> None:
+    """Fill a built model's pretrained encoders with their sources' weights.
+
+    Args:
+        model: as :func:`models.model.build_model` made it of ``config``.
+        config: resolved.
+        but: modalities that have their weights from elsewhere.
+
+    Raises:
+        SettingsError: a source cannot be found, or its tensors are not those of its configuration.
+    """
+    for name, pretrained in pretrained_of(config).items():
+        if name not in but:
+            load_source(model.encoders[name], pretrained)
+
+
+def load_source(encoder: object, config: PretrainedConfig) -> None:
+    """Fill one pretrained encoder with its source's weights.
+
+    Raises:
+        SettingsError: see :func:`load_pretrained`.
+    """
+    if not isinstance(encoder, PretrainedEncoder):
+        raise TypeError(f"{type(encoder).__name__} is no pretrained encoder")
+    encoder.load(find_source(config.source, config.revision))
+
+
+def _settled(name: Modality, settings: Settings, pretrained: PretrainedConfig) -> dict[str, Any]:
+    """A modality's settings with what follows from its source, which the recipe may repeat but not change."""
+    architecture = pretrained.architecture or {}
+    family = find_family(name, pretrained, architecture.get("model_type"))
+    values = settings.model_dump(exclude_unset=True)
+    for key, value in family.settle(pretrained).items():
+        if key in values and values[key] != value:
+            raise SettingsError(
+                f"model.{name}.{key} is {values[key]}, but {pretrained.source} needs {value}: leave it out"
+            )
+        values[key] = value
+    for key, limit in family.limits(pretrained).items():
+        if values.setdefault(key, limit) > limit:
+            raise SettingsError(f"model.{name}.{key} is {values[key]}, but {pretrained.source} takes {limit} at most")
+    return {**values, "pretrained": pretrained}
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as exc:  # no UTF-8, or no JSON
+        raise SettingsError(f"{path} is no JSON: {exc}") from exc
+    if not isinstance(values, dict):
+        raise SettingsError(f"{path} holds no object of keys and values")
+    return values
