@@ -333,10 +333,10 @@ def cut_samples(waveform: Waveform, schedule: Schedule, config: AudioConfig) -> 
     silence.
 
     Returns:
-        ``(N, P)`` float32, P = samples of a hop + n_fft - hop_length.
+        ``(N, P)`` float32, P = samples of a hop + n_fft - hop_length; of a pretrained encoder samples of a hop.
     """
     hop_samples = round(schedule.stride_seconds * config.sample_rate)
-    context = config.n_fft - config.hop_length
+    context = config.context_samples
     length = schedule.num_hops * hop_samples + context
     lead = round((waveform.start_seconds - schedule.span.start_seconds) * config.sample_rate) + context // 2
     padded = np.zeros(length, dtype=np.float32)

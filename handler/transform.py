@@ -117,7 +117,7 @@ class Transforms:
         if modality == "tabular" and config.tabular is not None:
             return self.row({})
         if modality == "audio" and config.audio is not None:
-            return (torch.zeros(1, config.hop_samples + config.audio.n_fft - config.audio.hop_length),)
+            return (torch.zeros(1, config.hop_samples + config.audio.context_samples),)
         if modality in config.vectors:
             vector = config.vectors[modality]
             return (torch.zeros(1, vector.rows_per_hop(config.windows.stride_seconds), vector.channels),)

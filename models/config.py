@@ -122,11 +122,8 @@ class ModelConfig(Settings):
                 )
         self.fusion.check(self.modalities, self.width)
         self._check_embedding()
-        if self.audio is not None and self.hop_samples % self.audio.hop_length:
-            raise ValueError(
-                f"stride_seconds {self.windows.stride_seconds} is {self.hop_samples} samples, "
-                f"which must be a multiple of hop_length {self.audio.hop_length}"
-            )
+        if self.audio is not None:
+            self.audio.check_hop(self.hop_samples)
         return self
 
     def _check_embedding(self) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from models.pretrained.config import PretrainedConfig
+from models.pretrained.hops import check_hop
 from models.settings import Fraction, PositiveFloat, PositiveInt, Settings
 
 
@@ -116,6 +117,26 @@ class AudioConfig(Settings):
             if given is not None and len(given) != len(self.channels):
                 raise ValueError(f"{len(given)} {name} do not fit {len(self.channels)} channels: one each")
         return self
+
+    @property
+    def context_samples(self) -> int:
+        """Samples that a hop shares with its neighbours: none where a pretrained encoder's preprocessing takes hops."""
+        return 0 if self.pretrained is not None else self.n_fft - self.hop_length
+
+    def check_hop(self, hop_samples: int) -> None:
+        """Check that a hop of so many samples can be encoded.
+
+        Raises:
+            ValueError: it holds no whole number of mel frames, or the pretrained encoder does not take it.
+        """
+        if self.pretrained is None and hop_samples % self.hop_length:
+            raise ValueError(
+                f"stride_seconds is {hop_samples} samples, which must be a multiple of hop_length {self.hop_length}"
+            )
+        if self.pretrained is not None and self.pretrained.architecture is not None:
+            check_hop(
+                self.pretrained.source, self.pretrained.architecture, self.pretrained.processor or {}, hop_samples
+            )
 
     @property
     def stage_convolutions(self) -> tuple[int, ...]:

@@ -80,7 +80,7 @@ def build_model(config: ModelConfig) -> ActivityModel:
     if config.video is not None:
         encoders["video"] = _build_video_encoder(config.video, width=width, dropout=dropout, channels=3)
     if config.audio is not None:
-        encoders["audio"] = _build_audio_encoder(config.audio, width=width)
+        encoders["audio"] = _build_audio_encoder(config.audio, width=width, hop_samples=config.hop_samples)
     if config.text is not None:
         encoders["text"] = _build_text_encoder(config.text, width=width, dropout=dropout)
     if config.image is not None:
@@ -109,9 +109,10 @@ def _build_video_encoder(config: VideoConfig, *, width: int, dropout: float, cha
     return VideoEncoder(config, width=width, dropout=dropout, channels=channels)
 
 
-def _build_audio_encoder(config: AudioConfig, *, width: int) -> nn.Module:
+def _build_audio_encoder(config: AudioConfig, *, width: int, hop_samples: int) -> nn.Module:
     if config.pretrained is not None:
-        return build_pretrained("audio", config.pretrained, width=width)
+        hop = {"hop_samples": hop_samples, "tokens_per_hop": config.tokens_per_hop}
+        return build_pretrained("audio", config.pretrained, width=width, **hop)
     return AudioEncoder(config, width=width)
 
 

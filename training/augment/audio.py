@@ -29,7 +29,7 @@ def augment_samples(
     """
     if not (config.noise or config.gain_db or config.polarity or config.shift_seconds):
         return samples
-    num_runs, context = len(samples), audio.n_fft - audio.hop_length
+    num_runs, context = len(samples), audio.context_samples
     chosen = chosen_runs(num_runs, config.probability, samples.device)
     joined = join_hops(samples, masks, context=context)
     if config.shift_seconds:
