@@ -97,7 +97,7 @@ def tiny_clap(folder: Path, *, fusion: bool = False) -> Path:
         "spec_size": 64, "num_mel_bins": 16, "patch_embeds_hidden_size": 8, "depths": [1, 1], "hidden_size": 16,
         "num_attention_heads": [2, 2], "num_hidden_layers": 2, "window_size": 4, "patch_size": 4,
         "patch_stride": [4, 4], "enable_fusion": fusion,
-        "fusion_type": "channel_map" if fusion else None, "aff_block_r": 2, "fusion_num_hidden_layers": 2,
+        "fusion_type": "aff_2d" if fusion else None, "aff_block_r": 2, "fusion_num_hidden_layers": 2,
     }  # fmt: skip
     text = {
         "vocab_size": len(entries), "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
@@ -181,3 +181,60 @@ def tiny_siglip(folder: Path) -> Path:
     vision = {**layers, "image_size": 32, "patch_size": 16}
     processor = SiglipImageProcessor(size={"height": 32, "width": 32})
     return _save(SiglipModel(SiglipConfig(text_config=text, vision_config=vision)), folder, processor, tokenizer)
+
+
+def tiny_dinov2(folder: Path) -> Path:
+    """DINOv2 of width 16 with the positions of 4 x 4 patches, fed 32 x 32 pixels: 2 x 2 patches of 16."""
+    from transformers import BitImageProcessor, Dinov2Config, Dinov2Model
+
+    torch.manual_seed(0)
+    layers = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "mlp_ratio": 2}
+    processor = BitImageProcessor(size={"shortest_edge": 40}, crop_size={"height": 32, "width": 32})
+    return _save(Dinov2Model(Dinov2Config(**layers, image_size=64, patch_size=16)), folder, processor)
+
+
+_CLIPS: dict[str, Any] = {
+    "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32, "image_size": 32,
+    "num_labels": 5,
+}  # fmt: skip
+_CROPS: dict[str, Any] = {"size": {"shortest_edge": 40}, "crop_size": {"height": 32, "width": 32}}
+
+
+def tiny_videomae(folder: Path) -> Path:
+    """VideoMAE of width 16 with a classifier: clips of 4 frames, 2 a step, of 32 x 32 pixels in patches of 16."""
+    from transformers import VideoMAEConfig, VideoMAEForVideoClassification, VideoMAEImageProcessor
+
+    torch.manual_seed(0)
+    model = VideoMAEForVideoClassification(VideoMAEConfig(**_CLIPS, patch_size=16, num_frames=4, tubelet_size=2))
+    return _save(model, folder, VideoMAEImageProcessor(**_CROPS))
+
+
+def tiny_videomae_pretraining(folder: Path) -> Path:
+    """The same as it is published before a classifier is trained, with its decoder."""
+    from transformers import VideoMAEConfig, VideoMAEForPreTraining, VideoMAEImageProcessor
+
+    torch.manual_seed(0)
+    decoder = {"decoder_hidden_size": 8, "decoder_num_hidden_layers": 1, "decoder_intermediate_size": 16}
+    config = VideoMAEConfig(
+        **_CLIPS, patch_size=16, num_frames=4, tubelet_size=2, use_mean_pooling=False, decoder_num_attention_heads=2,
+        **decoder,
+    )  # fmt: skip
+    return _save(VideoMAEForPreTraining(config), folder, VideoMAEImageProcessor(**_CROPS))
+
+
+def tiny_vivit(folder: Path) -> Path:
+    """ViViT of width 16 with a classifier: clips of 4 frames of 32 x 32 pixels, tubelets of 2 x 16 x 16."""
+    from transformers import VivitConfig, VivitForVideoClassification, VivitImageProcessor
+
+    torch.manual_seed(0)
+    model = VivitForVideoClassification(VivitConfig(**_CLIPS, num_frames=4, tubelet_size=[2, 16, 16]))
+    return _save(model, folder, VivitImageProcessor(**_CROPS))
+
+
+def tiny_timesformer(folder: Path) -> Path:
+    """TimeSformer of width 16 with a classifier: clips of 3 frames of 32 x 32 pixels in patches of 16."""
+    from transformers import TimesformerConfig, TimesformerForVideoClassification, VideoMAEImageProcessor
+
+    torch.manual_seed(0)
+    model = TimesformerForVideoClassification(TimesformerConfig(**_CLIPS, patch_size=16, num_frames=3))
+    return _save(model, folder, VideoMAEImageProcessor(**_CROPS))

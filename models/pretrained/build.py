@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from models.pretrained.clips import FAMILIES as CLIP_FAMILIES
 from models.pretrained.config import PretrainedConfig
 from models.pretrained.encoder import PretrainedEncoder, architecture_of
 from models.pretrained.family import Family
 from models.pretrained.frames import FAMILIES as FRAME_FAMILIES
 from models.pretrained.sounds import FAMILIES as SOUND_FAMILIES
+from models.pretrained.torchvision_folder import FAMILIES as TORCHVISION_FAMILIES
 from models.pretrained.words import FAMILIES as WORD_FAMILIES
 from models.settings import SettingsError
 
-FAMILIES: dict[tuple[str, str], Family] = {**FRAME_FAMILIES, **SOUND_FAMILIES, **WORD_FAMILIES}
+FAMILIES: dict[tuple[str, str], Family] = {
+    **FRAME_FAMILIES,
+    **CLIP_FAMILIES,
+    **TORCHVISION_FAMILIES,
+    **SOUND_FAMILIES,
+    **WORD_FAMILIES,
+}
 """By modality and the ``model_type`` of the source's ``config.json``."""
 
 

@@ -6,16 +6,20 @@ Each frame is one token, the encoder's own summary of it; a frame is encoded onc
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from torch import Tensor
 from torch.nn import functional
 
 from models.pretrained.config import PretrainedConfig
-from models.pretrained.encoder import PretrainedEncoder, architecture_of
+from models.pretrained.encoder import PretrainedEncoder
 from models.pretrained.family import Family
-from models.pretrained.pictures import read_image_processor, settle_pictures, to_frames
-from models.settings import SettingsError
+from models.pretrained.pictures import (
+    read_image_processor,
+    settle_fixed_size,
+    settle_pictures,
+    to_frames,
+    vision_config,
+)
 
 TEXT_TOWER = ("text_model.", "text_projection.", "logit_scale", "logit_bias")
 
@@ -53,37 +57,34 @@ def _build_clip(config: PretrainedConfig, width: int) -> FrameEncoder:
     return FrameEncoder(CLIPVisionModel(vision), config, feature_width=vision.hidden_size, width=width, unused=unused)
 
 
-def vision_config(config: PretrainedConfig) -> Any:
-    """The configuration of a source's vision tower: transformers' own object."""
-    from transformers import CONFIG_MAPPING  # noqa: PLC0415 - as above
+def _build_siglip(config: PretrainedConfig, width: int) -> FrameEncoder:
+    from transformers import SiglipVisionModel  # noqa: PLC0415 - as above
 
-    architecture = dict(architecture_of(config))
-    whole = CONFIG_MAPPING[architecture["model_type"]].from_dict(architecture)
-    vision = getattr(whole, "vision_config", whole)
-    if vision is not whole and "projection_dim" in architecture:
-        vision.projection_dim = whole.projection_dim
-    return vision
+    vision = vision_config(config)
+    return FrameEncoder(
+        SiglipVisionModel(vision), config, feature_width=vision.hidden_size, width=width, unused=TEXT_TOWER
+    )
 
 
-def _settle_fixed_size(config: PretrainedConfig) -> dict[str, Any]:
-    """The processor's settings, for an encoder that knows the positions of one grid only.
+def _build_dinov2(config: PretrainedConfig, width: int) -> FrameEncoder:
+    from transformers import Dinov2Model  # noqa: PLC0415 - as above
 
-    Raises:
-        SettingsError: processor and encoder are of different sizes.
-    """
-    settled = settle_pictures(config)
-    size = vision_config(config).image_size
-    if settled["size"] != size:
-        raise SettingsError(f"{config.source}: the processor gives {settled['size']} pixels, the encoder takes {size}")
-    return settled
+    vision = vision_config(config)
+    return FrameEncoder(
+        Dinov2Model(vision), config, feature_width=vision.hidden_size, width=width, unused=("classifier.",)
+    )
 
 
-def _family(build: Callable[[PretrainedConfig, int], PretrainedEncoder]) -> Family:
-    return Family(build=build, read_processor=read_image_processor, settle=_settle_fixed_size, has_embedding=True)
+def _with_text(build: Callable[[PretrainedConfig, int], PretrainedEncoder]) -> Family:
+    return Family(build=build, read_processor=read_image_processor, settle=settle_fixed_size, has_embedding=True)
 
 
+_FAMILIES: dict[str, Family] = {
+    "clip": _with_text(_build_clip),
+    "siglip": _with_text(_build_siglip),
+    # It makes the positions of any grid out of those that it learned.
+    "dinov2": Family(build=_build_dinov2, read_processor=read_image_processor, settle=settle_pictures),
+}
 FAMILIES: dict[tuple[str, str], Family] = {
-    (modality, model_type): family
-    for model_type, family in {"clip": _family(_build_clip)}.items()
-    for modality in ("video", "image")
+    (modality, model_type): family for model_type, family in _FAMILIES.items() for modality in ("video", "image")
 }

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.pretrained.config import PretrainedConfig
-from models.pretrained.encoder import processor_of
+from models.pretrained.encoder import architecture_of, processor_of
 from models.pretrained.weights import quiet_transformers
 from models.settings import SettingsError
 
@@ -38,6 +38,7 @@ PROBES = ((37, 53), (53, 37), (300, 400))
 """Heights and widths whose result tells the size that a processor gives."""
 
 KIND = "image_processor_type"
+TORCHVISION_KIND = "VideoClassification"
 
 
 def read_image_processor(folder: Path) -> dict[str, Any]:
@@ -66,16 +67,39 @@ def build_geometry(config: PretrainedConfig) -> Geometry:
 
 @lru_cache(maxsize=16)
 def _build_geometry(values: str) -> Geometry:
-    processor = build_image_processor(json.loads(values))
+    settings = json.loads(values)
+    if settings.get(KIND) == TORCHVISION_KIND:
+        return _torchvision_geometry(settings)
+    processor = build_image_processor(settings)
     # Without these two what comes out is uint8 still.
     skipped: dict[str, bool] = {"do_rescale": False, "do_normalize": False}
-    if "offset" in json.loads(values):
+    if "offset" in settings:
         skipped["offset"] = False
 
     def apply(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         batch = processor([np.ascontiguousarray(picture)], input_data_format="channels_first", **skipped)
         pixels = np.asarray(batch["pixel_values"][0])
         return pixels.reshape(pixels.shape[-3:])  # a video's processor gives a video of one frame
+
+    return apply
+
+
+def _torchvision_geometry(settings: Mapping[str, Any]) -> Geometry:
+    """That of torchvision's own preset for videos, whose colours in [0, 1] give back the uint8 that they were."""
+    from torchvision.transforms import InterpolationMode  # noqa: PLC0415 - costs a second
+    from torchvision.transforms._presets import VideoClassification  # noqa: PLC0415
+
+    preset = VideoClassification(
+        crop_size=tuple(settings["crop_size"]),
+        resize_size=tuple(settings["resize_size"]),
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+        interpolation=InterpolationMode(settings["interpolation"]),
+    )
+
+    def apply(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        frame = torch.from_numpy(np.ascontiguousarray(picture))[None]
+        return np.asarray((255.0 * preset(frame)[:, 0]).round().to(torch.uint8))
 
     return apply
 
@@ -122,6 +146,31 @@ def settle_pictures(config: PretrainedConfig) -> dict[str, Any]:
         "mean": tuple((offset + value) / factor for value in mean),
         "std": tuple(value / factor for value in std),
     }
+
+
+def vision_config(config: PretrainedConfig) -> Any:
+    """The configuration of a source's vision tower: transformers' own object."""
+    from transformers import CONFIG_MAPPING  # noqa: PLC0415 - costs seconds
+
+    architecture = dict(architecture_of(config))
+    whole = CONFIG_MAPPING[architecture["model_type"]].from_dict(architecture)
+    vision = getattr(whole, "vision_config", whole)
+    if vision is not whole and hasattr(whole, "projection_dim"):
+        vision.projection_dim = whole.projection_dim
+    return vision
+
+
+def settle_fixed_size(config: PretrainedConfig) -> dict[str, Any]:
+    """The processor's settings, for an encoder that knows the positions of one grid only.
+
+    Raises:
+        SettingsError: processor and encoder are of different sizes.
+    """
+    settled = settle_pictures(config)
+    size = vision_config(config).image_size
+    if settled["size"] != size:
+        raise SettingsError(f"{config.source}: the processor gives {settled['size']} pixels, the encoder takes {size}")
+    return settled
 
 
 def to_frames(video: torch.Tensor) -> tuple[torch.Tensor, int]:

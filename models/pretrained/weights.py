@@ -43,13 +43,14 @@ def load_backbone(backbone: nn.Module, folder: Path, unused: tuple[str, ...], **
             )
         except (OSError, RuntimeError, ValueError) as exc:
             raise SettingsError(f"the weights of {folder} cannot be read: {exc}") from exc
+    own = set(backbone.state_dict())  # the library's class may have a pooler that ours is built without
     check_tensors(
         folder,
-        missing=report["missing_keys"],
+        missing=own & set(report["missing_keys"]),
         unexpected=(name for name in report["unexpected_keys"] if not name.startswith(unused)),
         misshapen=(name for name, *_ in report["mismatched_keys"]),
     )
-    backbone.load_state_dict(loaded.state_dict())
+    backbone.load_state_dict({name: tensor for name, tensor in loaded.state_dict().items() if name in own})
 
 
 def check_tensors(folder: Path, **faults: Any) -> None:

@@ -3,84 +3,78 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
 from transformers import AutoImageProcessor, AutoModel
 
-from handler.transform import Transforms
-from models.config import ModelConfig
 from models.model import build_model
-from models.pretrained.pictures import build_geometry
-from models.pretrained.resolve import load_pretrained, resolve_pretrained
+from models.pretrained.resolve import load_pretrained
 from models.pretrained.weights import quiet_transformers
-from tests.pretrained_factory import tiny_clip
+from models.settings import SettingsError
+from tests.models.pretrained.pictures import SIZES, feed_video, model_config, picture
+from tests.pretrained_factory import tiny_clip, tiny_dinov2, tiny_siglip
 
-SIZES = ((48, 64), (64, 48), (37, 51), (20, 24), (32, 32), (9, 80))
-"""Heights and widths: landscape, portrait, odd, smaller than the crop, as it is, very wide."""
-
-
-def pictures() -> list[NDArray[np.uint8]]:
-    generator = np.random.default_rng(0)
-    return [generator.integers(0, 256, (3, height, width), dtype=np.uint8) for height, width in SIZES]
-
-
-def model_config(folder: Path, **pretrained: Any) -> ModelConfig:
-    section = {"encoder": "pretrained", "pretrained": {"source": str(folder), **pretrained}}
-    config = ModelConfig.read(
-        {
-            "width": 24,
-            "labels": 3,
-            "video": {**section, "frames_per_hop": 3},
-            "image": section,
-            "audio": None,
-            "text": None,
-            "fusion": {"kind": "late"},
-        },
-        source="test",
-    )
-    return resolve_pretrained(config)
+MAKERS = {"clip": tiny_clip, "siglip": tiny_siglip, "dinov2": tiny_dinov2}
 
 
 @pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_clip(tmp_path_factory.mktemp("clip"))
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    with quiet_transformers():
+        return {name: make(tmp_path_factory.mktemp(name)) for name, make in MAKERS.items()}
 
 
-def whole_pipeline(folder: Path, picture: NDArray[np.uint8]) -> tuple[torch.Tensor, Any]:
-    """What the library's own processor and model give of a picture."""
+def library_pooled(folder: Path, pixels: Tensor) -> Tensor:
+    """The summary that the library's own model gives of pictures."""
     with quiet_transformers(), torch.no_grad():
-        pixels = AutoImageProcessor.from_pretrained(folder)([picture], return_tensors="pt")["pixel_values"]
-        return pixels, AutoModel.from_pretrained(folder).eval()
+        model = AutoModel.from_pretrained(folder).eval()
+        pooled: Tensor = getattr(model, "vision_model", model)(pixels).pooler_output
+        return pooled
 
 
-@pytest.mark.parametrize("picture", pictures(), ids=lambda it: f"{it.shape[1]}x{it.shape[2]}")
-def test_what_clip_is_fed_is_what_its_processor_gives(clip: Path, picture: NDArray[np.uint8]) -> None:
-    config = model_config(clip)
-    assert config.image is not None
-    assert config.image.pretrained is not None
-    scaled = build_geometry(config.image.pretrained)(picture)
-    assert (scaled.dtype, scaled.shape) == (np.uint8, (3, 32, 32))
-    pixels, model = whole_pipeline(clip, picture)
-    (image,) = Transforms(config, None).prepare("image", torch.from_numpy(scaled)[None])
-    torch.testing.assert_close(image, pixels, atol=1e-5, rtol=0.0)
-    encoder: Any = build_model(config).eval().encoders["image"]
-    encoder.load(clip)
-    with torch.no_grad():
-        torch.testing.assert_close(
-            encoder.features(image)[:, 0], model.vision_model(pixels).pooler_output, atol=1e-5, rtol=0.0
-        )
+@pytest.mark.parametrize("name", MAKERS)
+def test_encoder_and_inputs_are_those_of_the_library(folders: dict[str, Path], name: str) -> None:
+    frames = [picture(*size, seed=seed) for seed, size in enumerate(SIZES)]
+    config = model_config(folders[name], "video", frames_per_hop=len(frames))
+    with quiet_transformers():
+        processor = AutoImageProcessor.from_pretrained(folders[name])
+    pixels = processor(frames, return_tensors="pt")["pixel_values"]
+    fed = feed_video(config, frames)
+    torch.testing.assert_close(fed[0].transpose(0, 1), pixels, atol=1e-5, rtol=0.0)
+    model = build_model(config).eval()
+    encoder: Any = model.encoders["video"]
+    load_pretrained(model, config)
+    features = encoder.features(fed)
+    assert features.shape == (1, len(frames), 16)
+    torch.testing.assert_close(features[0], library_pooled(folders[name], pixels), atol=1e-5, rtol=0.0)
+    assert model.encode("video", fed).shape == (1, len(frames), 24)
 
 
-def test_frames_are_tokens_in_order(clip: Path) -> None:
-    config = model_config(clip)
+@pytest.mark.parametrize("name", ["clip", "siglip"])
+def test_the_joint_embedding_is_the_library_s_of_length_1(folders: dict[str, Path], name: str) -> None:
+    config = model_config(folders[name], "image", pretrained={"output": "embedding"})
     model = build_model(config).eval()
     load_pretrained(model, config)
-    encoder: Any = model.encoders["video"]
-    video = torch.randn(2, 3, 3, 32, 32)
-    features = encoder.features(video)
-    assert features.shape == (2, 3, 16)
-    alone = torch.stack([encoder.features(video[:, :, time])[:, 0] for time in range(3)], dim=1)
-    torch.testing.assert_close(features, alone, atol=1e-5, rtol=0.0)
-    assert model.encode("video", video).shape == (2, 3, 24)
+    pixels = torch.randn(2, 3, 32, 32)
+    with quiet_transformers(), torch.no_grad():
+        whole = AutoModel.from_pretrained(folders[name]).eval()
+        expected = functional.normalize(whole.get_image_features(pixel_values=pixels).pooler_output, dim=-1)
+    embedding = model.encode("image", pixels)
+    encoder: Any = model.encoders["image"]
+    assert embedding.shape == (2, 1, encoder.embedding_width)
+    torch.testing.assert_close(embedding[:, 0], expected, atol=1e-5, rtol=0.0)
+
+
+def test_dinov2_has_no_joint_embedding(folders: dict[str, Path]) -> None:
+    with pytest.raises(SettingsError, match="has no embedding that words share"):
+        model_config(folders["dinov2"], "video", pretrained={"output": "embedding"})
+
+
+def test_each_hop_is_encoded_for_itself(folders: dict[str, Path]) -> None:
+    config = model_config(folders["clip"], "video", frames_per_hop=2)
+    model = build_model(config).eval()
+    hops = torch.randn(3, 3, 2, 32, 32)
+    together = model.encode("video", hops)
+    alone = torch.cat([model.encode("video", hop[None]) for hop in hops])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=0.0)
