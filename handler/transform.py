@@ -20,6 +20,8 @@ from torchvision.transforms.v2 import functional as vision
 from handler.clip import Clip, Row
 from models.config import Modality, ModelConfig
 from models.encoder_config import AudioConfig, ImageConfig, VideoConfig
+from models.pretrained.sounds import SoundFeatures
+from models.pretrained.words import tokenize_whole
 from models.tokenizer import tokenize
 
 Config = TypeVar("Config")
@@ -53,7 +55,11 @@ class Transforms:
             raise ValueError("a model with text needs its tokenizer")
         self.config = config
         self.tokenizer = tokenizer
-        self._mel = None if config.audio is None else _mel_spectrogram(config.audio)
+        self._mel, self._sounds = None, None
+        if config.audio is not None and config.audio.pretrained is not None:
+            self._sounds = SoundFeatures(config.audio.pretrained)
+        elif config.audio is not None:
+            self._mel = _mel_spectrogram(config.audio)
 
     def to(self, device: torch.device) -> Self:
         """Move what the transforms hold to ``device``."""
@@ -145,7 +151,12 @@ class Transforms:
         return _normalised(images, self._configured("image", self.config.image))
 
     def audio(self, samples: Tensor) -> Tensor:
-        """Hops of samples ``(N, P)`` float32 to normalised log-mel ``(N, F, M)`` float32."""
+        """Hops of samples ``(N, P)`` float32 to normalised log-mel ``(N, F, M)`` float32.
+
+        For a pretrained encoder to what its own extractor makes of them (:mod:`models.pretrained.sounds`).
+        """
+        if self._sounds is not None:
+            return self._sounds(samples)
         if self._mel is None or self.config.audio is None:
             raise ValueError("this model has no audio")
         power: Tensor = self._mel(samples)
@@ -155,6 +166,8 @@ class Transforms:
         """Texts to ``token_ids`` ``(N, S)`` int64 and ``token_mask`` ``(N, S)`` bool."""
         if self.tokenizer is None or self.config.text is None:
             raise ValueError("this model has no text")
+        if self.config.text.pretrained is not None:
+            return tokenize_whole(self.tokenizer, texts, self.config.text.pretrained, self.config.text.max_tokens)
         return tokenize(self.tokenizer, texts, self.config.text.max_tokens)
 
     def row(self, row: Row) -> tuple[Tensor, Tensor]:

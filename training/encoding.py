@@ -19,6 +19,9 @@ from training.mixup import Mixing
 UNTIMED: frozenset[Modality] = frozenset({"image", "tabular"})
 """Modalities that as a rule stand on every hop of a clip alike."""
 
+NO_TOKEN = -1
+"""Stands for padding while texts are compared: of another's tokenizer the id 0 may be a word."""
+
 
 @dataclass(frozen=True)
 class RunEncoder:
@@ -95,9 +98,10 @@ def distinct_contents(name: Modality, tensors: tuple[Tensor, ...]) -> tuple[tupl
     if name == "text":
         token_ids, token_mask = (tensor.flatten(0, 1) for tensor in tensors)
         length = 1 + int(token_mask.any(dim=0).nonzero().max())
-        kept = token_ids.masked_fill(~token_mask, PADDING_ID)[:, :length]
+        kept = token_ids.masked_fill(~token_mask, NO_TOKEN)[:, :length]
         distinct, places = torch.unique(kept, dim=0, return_inverse=True)
-        return (distinct, distinct != PADDING_ID), places.view(num_runs, num_hops)
+        there = distinct != NO_TOKEN
+        return (distinct.masked_fill(~there, PADDING_ID), there), places.view(num_runs, num_hops)
     if name in UNTIMED and all(_same_on_every_hop(tensor) for tensor in tensors):
         places = torch.arange(num_runs, device=tensors[0].device)[:, None].expand(num_runs, num_hops)
         return tuple(tensor[:, 0] for tensor in tensors), places

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tokenizers import Tokenizer
+
 from models.checkpoint import Checkpoint
 from models.config import Modality, ModelConfig
 from models.model import ActivityModel
@@ -85,16 +87,21 @@ def check_frozen(recipe: Recipe, taken: TakenWeights | None) -> None:
         )
 
 
-def check_checkpoint(config: ModelConfig, source: Checkpoint) -> None:
-    """Check that a checkpoint's tokenizer can be used.
+def adopt_tokenizer(config: ModelConfig, source: Checkpoint) -> Tokenizer | None:
+    """The checkpoint's tokenizer, where it gives the ids that the model's text encoder takes.
 
     Raises:
-        SettingsError: when the model has text and the checkpoint's vocabulary is larger than the model's.
+        SettingsError: both have a text encoder of their own, and the checkpoint's vocabulary is larger.
     """
-    if config.text is None or source.tokenizer is None:
-        return
-    if source.tokenizer.get_vocab_size() > config.text.vocab_size:
+    text, other = config.text, source.description.config.text
+    if text is None or other is None or source.tokenizer is None or text.encoder != other.encoder:
+        return None
+    if text.pretrained is not None and other.pretrained is not None:
+        read = [(it.architecture, it.processor) for it in (text.pretrained, other.pretrained)]
+        return source.tokenizer if read[0] == read[1] and text.max_tokens == other.max_tokens else None
+    if source.tokenizer.get_vocab_size() > text.vocab_size:
         raise SettingsError(
             f"the checkpoint's tokenizer has {source.tokenizer.get_vocab_size()} entries, "
-            f"model.text.vocab_size is {config.text.vocab_size}"
+            f"model.text.vocab_size is {text.vocab_size}"
         )
+    return source.tokenizer

@@ -19,6 +19,7 @@ from models.checkpoint import Checkpoint, CheckpointDescription, load_checkpoint
 from models.config import ModelConfig
 from models.model import build_model
 from models.pretrained.resolve import load_pretrained, resolve_pretrained
+from models.pretrained.words import load_source_tokenizer
 from models.settings import SettingsError
 from models.tokenizer import train_tokenizer
 from training.calibrate import fit_temperature, score_held_out
@@ -31,7 +32,7 @@ from training.dataset import (
     gather_contents,
     unusable_parts,
 )
-from training.initial import TakenWeights, adopt_statistics, check_checkpoint, check_frozen, take_weights
+from training.initial import TakenWeights, adopt_statistics, adopt_tokenizer, check_frozen, take_weights
 from training.learner import Learner
 from training.loop import RESUME_FILE, STATE_KEY, Loop, Ranks, count_steps
 from training.manifest import ManifestEntry, read_manifest
@@ -160,16 +161,18 @@ def train(
 
 
 def _fit_to_data(parts: _Parts) -> None:
-    """Learn tokenizer and statistics of the training split, or take them from the checkpoint it begins with."""
+    """Learn tokenizer and statistics of the training split, or take them from a checkpoint or the pretrained source."""
     parts.config = fit_statistics(parts.config, [clip.clip for clip in parts.learned])
     if parts.initial is not None:
-        check_checkpoint(parts.config, parts.initial)
         parts.config = adopt_statistics(parts.config, parts.initial.description.config)
-        parts.tokenizer = parts.initial.tokenizer
-    if parts.config.text is None:
-        parts.tokenizer = None
-    elif parts.tokenizer is None:
-        parts.tokenizer = train_tokenizer(_texts(parts.learned), parts.config.text.vocab_size)
+        parts.tokenizer = adopt_tokenizer(parts.config, parts.initial)
+    text = parts.config.text
+    if text is not None and parts.tokenizer is None:
+        parts.tokenizer = (
+            train_tokenizer(_texts(parts.learned), text.vocab_size)
+            if text.pretrained is None
+            else load_source_tokenizer(text.pretrained, text.max_tokens)
+        )
 
 
 def _build(

@@ -29,6 +29,8 @@ BERT_HEADS = ("pooler.", "bert.pooler.", "cls.", "classifier.", "qa_outputs.")
 SIGHT = ("vision_model.", "visual_projection.", "logit_scale", "logit_bias")
 SOUND = ("audio_model.", "audio_projection.", "logit_scale")
 
+TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model")
+
 UNLIMITED = 1_000_000
 """Tokens from which on a tokenizer's limit is none: the library writes 1e30."""
 
@@ -126,6 +128,8 @@ def read_tokenizer(folder: Path) -> Any:
     """
     from transformers import AutoTokenizer  # noqa: PLC0415 - costs seconds
 
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):  # the library would make one without words
+        raise SettingsError(f"{folder} has no tokenizer: none of {', '.join(TOKENIZER_FILES)}")
     try:
         with quiet_transformers():
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)

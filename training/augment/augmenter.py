@@ -13,6 +13,9 @@ from training.augment.spectrogram import augment_spectrogram
 from training.augment.text import drop_words
 from training.augment.vectors import augment_vectors
 
+SPECTROGRAM = ("time_masks", "frequency_masks", "stretch", "equaliser_db", "shift_bins")
+"""The settings of sound that change the log-mel spectrogram."""
+
 
 class Augmenter:
     """Changes a batch of runs at random; draws from torch's global generator, and from none where nothing is asked.
@@ -22,7 +25,8 @@ class Augmenter:
         model: the model that is trained, which says how sound is cut into hops.
 
     Raises:
-        SettingsError: when a modality is to be augmented that the model does not have.
+        SettingsError: when a modality is to be augmented that the model does not have, or in a way that its pretrained
+            encoder does not bear.
     """
 
     def __init__(self, config: AugmentationConfig, model: ModelConfig) -> None:
@@ -34,6 +38,7 @@ class Augmenter:
                 f"augmentation is of {', '.join(sorted(unknown))}, which the model does not have. "
                 f"Its modalities: {', '.join(model.modalities)}."
             )
+        _check_pretrained(config, model)
         self.config = config
         self.model_config = model
 
@@ -74,7 +79,22 @@ class Augmenter:
             masks: ``(C, R)`` bool, as for :meth:`raw`.
         """
         audio = self.model_config.audio
-        if modality != "audio" or self.config.audio is None or audio is None:
+        if modality != "audio" or self.config.audio is None or audio is None or audio.pretrained is not None:
             return tensors
         runs = tensors[0].unflatten(0, (masks.shape[0], masks.shape[1]))
         return (augment_spectrogram(runs, masks, self.config.audio, audio).flatten(0, 1),)
+
+
+def _check_pretrained(config: AugmentationConfig, model: ModelConfig) -> None:
+    """Refuse what is made for our own log-mel spectrogram, and for texts without special tokens."""
+    if config.audio is not None and model.audio is not None and model.audio.pretrained is not None:
+        asked = [name for name in SPECTROGRAM if getattr(config.audio, name)]
+        if asked:
+            raise SettingsError(
+                f"augmentation.audio has {', '.join(asked)}, which changes our own spectrogram: a pretrained encoder "
+                "makes another. Leave it out; noise, gain_db, polarity and shift_seconds change the samples."
+            )
+    if config.text is not None and model.text is not None and model.text.pretrained is not None:
+        raise SettingsError(
+            "augmentation.text leaves tokens out, a pretrained encoder's special ones too: leave out augmentation.text"
+        )
