@@ -78,7 +78,8 @@ class Scorer:
             if name in encoded.tokens and (names is None or name in names):
                 tokens, mask = encoded.tokens[name], torch.from_numpy(clip.masks[name])
             else:  # zeros, masked
-                tokens = torch.zeros(clip.schedule.num_hops, 1, config.width)
+                width = self.model.token_widths.get(name, config.width)
+                tokens = torch.zeros(clip.schedule.num_hops, 1, width)
                 mask = torch.zeros(clip.schedule.num_hops, dtype=torch.bool)
             inputs.append(gather_windows(tokens, starts, clip.schedule.window_hops))
             inputs.append(gather_windows(mask, starts, clip.schedule.window_hops) & inside)

@@ -10,10 +10,12 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import Field, model_validator
 
 from handler.errors import InvalidOptions
+from handler.label_choice import ByModality, LabelChoice, Labels, TemplatesBySpace, choose_labels
 from handler.limits import Limits
 from handler.strict_json import JsonError, json_kind, parse_json
 from models.config import ModelConfig, WindowConfig
 from models.settings import Settings, SettingsError
+from models.zero_shot_config import clean_label
 
 Extra = Literal["windows", "embedding", "timing"]
 AnswerFormat = Literal["json", "vtt", "srt"]
@@ -43,6 +45,12 @@ class RequestOptions(Settings):
     """How many of these lie ahead; 0 is causal."""
     min_segment_seconds: Annotated[_Number, Field(ge=0.0, le=3600.0)] | None = None
     """Shorter segments are dropped."""
+    labels: Labels | None = None
+    """What is told apart, of a model whose labels are the request's choice; by default the archive's own."""
+    templates: TemplatesBySpace | None = None
+    """Sentences with ``{}`` for the label, whose embeddings are averaged: a list, or an object with one a space."""
+    weights: ByModality | None = None
+    """Of each modality's scores in their mean; those of modalities that are not named stay the model's."""
     include_labels: _Labels | None = None
     """Only these labels may be answered."""
     exclude_labels: _Labels | None = None
@@ -65,6 +73,10 @@ class RequestOptions(Settings):
 class ResolvedOptions:
     """A request's options with the model's choices filled in."""
 
+    labels: tuple[str, ...]
+    """The K labels that are told apart, in the order of the scores."""
+    choice: LabelChoice | None
+    """What a model whose labels are the request's choice is asked; None where the labels are the model's."""
     top_k: int
     threshold: float
     stride_windows: int
@@ -73,7 +85,7 @@ class ResolvedOptions:
     lookahead_windows: int
     min_segment_seconds: float
     allowed: tuple[bool, ...]
-    """For each of the model's labels whether it may be answered; at least one True."""
+    """For each label whether it may be answered; at least one True."""
     extras: frozenset[Extra]
     format: AnswerFormat
 
@@ -109,18 +121,21 @@ def resolve_options(options: RequestOptions, config: ModelConfig) -> ResolvedOpt
 
     Raises:
         InvalidOptions: an unknown label, no label left, a stride the model does not have, a lookahead that does not
-            fit the smoothing.
+            fit the smoothing, labels for a model that has its own.
     """
     decision = config.decision
+    labels, choice = choose_labels(options.labels, options.templates, options.weights, config)
     smoothing, lookahead = _resolve_smoothing(options, config)
     return ResolvedOptions(
+        labels=labels,
+        choice=choice,
         top_k=_given(options.top_k, decision.top_k),
         threshold=_given(options.threshold, decision.threshold),
         stride_windows=_stride_windows(options.stride_seconds, config.windows),
         smoothing_windows=smoothing,
         lookahead_windows=lookahead,
         min_segment_seconds=_given(options.min_segment_seconds, decision.min_segment_seconds),
-        allowed=_allowed_labels(options, config.labels),
+        allowed=_allowed_labels(options, labels, cleaned=choice is not None),
         extras=frozenset(options.extras),
         format=options.format,
     )
@@ -173,9 +188,10 @@ def _stride_windows(stride_seconds: float | None, windows: WindowConfig) -> int:
     )
 
 
-def _allowed_labels(options: RequestOptions, labels: Sequence[str]) -> tuple[bool, ...]:
-    include = labels if options.include_labels is None else options.include_labels
-    exclude = options.exclude_labels or ()
+def _allowed_labels(options: RequestOptions, labels: Sequence[str], *, cleaned: bool) -> tuple[bool, ...]:
+    """Which labels may be answered; ``cleaned`` ones are found however the request has spaced and composed them."""
+    include = labels if options.include_labels is None else _written(options.include_labels, cleaned=cleaned)
+    exclude = _written(options.exclude_labels or (), cleaned=cleaned)
     unknown = [label for label in (*include, *exclude) if label not in labels]
     if unknown:
         raise InvalidOptions(
@@ -189,6 +205,13 @@ def _allowed_labels(options: RequestOptions, labels: Sequence[str]) -> tuple[boo
             remedy="Include at least one label that is not excluded.",
         )
     return allowed
+
+
+def _written(labels: Sequence[str], *, cleaned: bool) -> tuple[str, ...]:
+    try:
+        return tuple(map(clean_label, labels)) if cleaned else tuple(labels)
+    except ValueError:  # then none of the labels is meant, which the caller says
+        return tuple(labels)
 
 
 def _shown(labels: Sequence[str]) -> str:

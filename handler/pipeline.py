@@ -19,7 +19,7 @@ from typing import Any, Self, TypeVar
 from handler.clip import Clip
 from handler.decode import decode_request
 from handler.errors import ActivityError, InternalError
-from handler.inference import ScoredWindows, Scorer
+from handler.inference import ScoredWindows
 from handler.limits import Limits
 from handler.options import ResolvedOptions, resolve_options
 from handler.request import ActivityRequest, parse_request
@@ -27,7 +27,7 @@ from handler.response import Prediction, Response, WindowScores, render_error, r
 from handler.runtime import Runtime, choose_runtime
 from handler.segments import build_segments, rank_activities
 from handler.smoothing import ActivitySmoothing
-from handler.transform import Transforms
+from handler.zero_shot import ZeroShotScorer, build_scorer
 from models.checkpoint import Checkpoint, load_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -58,8 +58,7 @@ class ActivityPipeline:
         self.config = checkpoint.description.config
         self.runtime = runtime or choose_runtime()
         self.limits = limits or Limits()
-        transforms = Transforms(self.config, checkpoint.tokenizer)
-        self.scorer = Scorer(checkpoint.model, transforms, self.runtime, temperature=checkpoint.description.temperature)
+        self.scorer = build_scorer(checkpoint, self.runtime)
 
     @classmethod
     def from_checkpoint(cls, folder: Path, *, runtime: Runtime | None = None, limits: Limits | None = None) -> Self:
@@ -133,11 +132,16 @@ class ActivityPipeline:
 
     def _answer(self, decoded: _Decoded) -> Prediction:
         started = time.perf_counter()
-        prediction = self.decide(decoded.clip, self.scorer.score(decoded.clip), decoded.options)
+        prediction = self.decide(decoded.clip, self._score_clip(decoded), decoded.options)
         if "timing" not in decoded.options.extras:
             return prediction
         timing = {"decode_seconds": decoded.decode_seconds, "model_seconds": time.perf_counter() - started}
         return replace(prediction, timing=timing)
+
+    def _score_clip(self, decoded: _Decoded) -> ScoredWindows:
+        if isinstance(self.scorer, ZeroShotScorer) and decoded.options.choice is not None:
+            return self.scorer.score_labels(decoded.clip, decoded.options.choice)
+        return self.scorer.score(decoded.clip)
 
     def decide(self, clip: Clip, scored: ScoredWindows, options: ResolvedOptions) -> Prediction:
         """Smooth the scores of a clip's windows and turn them into activities and segments."""
@@ -148,7 +152,7 @@ class ActivityPipeline:
         segments = build_segments(
             smoothed,
             windows,
-            config.labels,
+            options.labels,
             task=config.head.task,
             threshold=options.threshold,
             min_segment_seconds=options.min_segment_seconds,
@@ -157,7 +161,7 @@ class ActivityPipeline:
         activities = rank_activities(
             smoothed,
             windows,
-            config.labels,
+            options.labels,
             task=config.head.task,
             top_k=options.top_k,
             allowed=options.allowed,
@@ -170,7 +174,7 @@ class ActivityPipeline:
             modalities=clip.modalities,
             activities=activities,
             segments=segments,
-            windows=WindowScores(windows, config.labels, scores, smoothed) if "windows" in wants else None,
+            windows=WindowScores(windows, options.labels, scores, smoothed) if "windows" in wants else None,
             embedding=scored.embeddings.mean(axis=0) if "embedding" in wants else None,
         )
 

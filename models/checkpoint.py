@@ -1,12 +1,14 @@
 """A checkpoint is a folder: ``model.safetensors``, ``model.json`` and, with a text encoder, ``tokenizer.json``.
 
+With labels of a request's choice there is a ``tokenizer-NAME.json`` for each text tower.
 Nothing in it is unpickled.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +49,16 @@ class Checkpoint:
     model: ActivityModel
     """In evaluation mode, on the CPU, float32."""
     tokenizer: Tokenizer | None
+    label_tokenizers: Mapping[str, Tokenizer] = field(default_factory=dict)
+    """For each space of ``zero_shot`` that of its text tower."""
 
 
 def save_checkpoint(
-    folder: Path, description: CheckpointDescription, model: ActivityModel, tokenizer: Tokenizer | None
+    folder: Path,
+    description: CheckpointDescription,
+    model: ActivityModel,
+    tokenizer: Tokenizer | None,
+    label_tokenizers: Mapping[str, Tokenizer] | None = None,
 ) -> None:
     """Write a checkpoint; the folder is made where it is missing."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -59,6 +67,20 @@ def save_checkpoint(
     write_description(folder, description)
     if tokenizer is not None:
         tokenizer.save(str(folder / TOKENIZER_FILE))
+    for space, label_tokenizer in (label_tokenizers or {}).items():
+        label_tokenizer.save(str(folder / label_tokenizer_file(space)))
+
+
+def label_tokenizer_file(space: str) -> str:
+    """The name of the tokenizer of a space's text tower."""
+    return f"tokenizer-{space}.json"
+
+
+def tokenizer_files(config: ModelConfig) -> list[str]:
+    """The names of the tokenizers that a checkpoint has."""
+    spaces = () if config.zero_shot is None else config.zero_shot.spaces
+    own = () if config.text is None else (TOKENIZER_FILE,)
+    return [*own, *map(label_tokenizer_file, spaces)]
 
 
 def write_description(folder: Path, description: CheckpointDescription) -> None:
@@ -98,7 +120,13 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     except (OSError, RuntimeError, SafetensorError) as exc:
         raise SettingsError(f"{WEIGHTS_FILE} does not fit {DESCRIPTION_FILE}: {exc}") from exc
     tokenizer = None if description.config.text is None else _load_tokenizer(folder, description.config.text)
-    return Checkpoint(description=description, model=model.eval(), tokenizer=tokenizer)
+    spaces = () if description.config.zero_shot is None else description.config.zero_shot.spaces
+    return Checkpoint(
+        description=description,
+        model=model.eval(),
+        tokenizer=tokenizer,
+        label_tokenizers={space: load_tokenizer(folder / label_tokenizer_file(space)) for space in spaces},
+    )
 
 
 def _load_tokenizer(folder: Path, config: TextConfig) -> Tokenizer:

@@ -19,6 +19,7 @@ from models.encoder_config import (
 from models.fusion_config import CrossAttentionConfig, FusionConfig
 from models.settings import Fraction, PositiveFloat, PositiveInt, Settings
 from models.side_config import CaptionerConfig, TranscriberConfig
+from models.zero_shot_config import ZeroShotConfig
 
 Modality = str
 """One of ``MODALITIES``, or the name of a timed sequence of vectors such as ``"imu"``."""
@@ -85,12 +86,13 @@ def _is_attribute(name: str) -> bool:
 class ModelConfig(Settings):
     """Everything that is needed to rebuild a model and to feed it.
 
-    ``width`` is the token width D. ``labels`` are names, or their number where they need none.
+    ``width`` is the token width D. ``labels`` are names, or their number where they need none; with ``zero_shot`` there
+    need be none, as a request can name them.
     """
 
     width: PositiveInt = 128
     dropout: Fraction = 0.1
-    labels: Annotated[tuple[str, ...], BeforeValidator(_name_labels), Field(min_length=2)]
+    labels: Annotated[tuple[str, ...], BeforeValidator(_name_labels)] = ()
     windows: WindowConfig = WindowConfig()
     video: VideoConfig | None = VideoConfig()
     audio: AudioConfig | None = AudioConfig()
@@ -102,6 +104,7 @@ class ModelConfig(Settings):
     fusion: FusionConfig = CrossAttentionConfig()
     embedding: EmbeddingConfig | None = None
     head: HeadConfig = HeadConfig()
+    zero_shot: ZeroShotConfig | None = None
     decision: DecisionConfig = DecisionConfig()
     transcriber: TranscriberConfig | None = None
     captioner: CaptionerConfig | None = None
@@ -110,6 +113,8 @@ class ModelConfig(Settings):
     def _consistent(self) -> Self:
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("labels must be unique")
+        if len(self.labels) < 2 and self.zero_shot is None:
+            raise ValueError(f"labels must be at least 2, got {len(self.labels)}")
         if not self.modalities:
             raise ValueError(f"at least one of {', '.join(MODALITIES)} or a sequence of vectors must be configured")
         taken = {name for name in self.vectors if name in RESERVED_NAMES or _is_attribute(name)}
@@ -120,7 +125,13 @@ class ModelConfig(Settings):
                 raise ValueError(
                     f"rate_hz {vector.rate_hz:g} of {name} gives no row in a hop of {self.windows.stride_seconds} s"
                 )
-        self.fusion.check(self.modalities, self.width)
+        if self.zero_shot is None:
+            self.fusion.check(self.modalities, self.width)
+        else:
+            encoders = {name: getattr(getattr(self, name, None), "pretrained", None) for name in self.modalities}
+            self.zero_shot.check(encoders, self.labels)
+            if self.embedding is not None:
+                raise ValueError("embedding is of towers that training makes: with zero_shot leave it out")
         self._check_embedding()
         if self.audio is not None:
             self.audio.check_hop(self.hop_samples)

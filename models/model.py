@@ -57,6 +57,11 @@ class ActivityModel(nn.Module):
         self.head = head
         self.embedding = embedding
 
+    @property
+    def token_widths(self) -> Mapping[Modality, int]:
+        """The width of the tokens of each modality for which it is not the model's."""
+        return {}
+
     def encode(self, modality: Modality, *inputs: Tensor) -> Tensor:
         """Encode a batch of hops of one modality to ``(B, S, D)`` float."""
         tokens: Tensor = self.encoders[modality](*inputs)
@@ -91,6 +96,10 @@ def build_model(config: ModelConfig) -> ActivityModel:
         encoders["depth"] = _build_video_encoder(config.depth, width=width, dropout=dropout, channels=1)
     for name, vector in config.vectors.items():
         encoders[name] = build_vector_encoder(vector, width=width, dropout=dropout)
+    if config.zero_shot is not None:
+        from models.zero_shot import build_zero_shot_model  # noqa: PLC0415 - it is made of this module's model
+
+        return build_zero_shot_model(config, encoders)
     fusion = build_fusion(config.fusion, config.modalities, width=width, dropout=dropout)
     head = ClassificationHead(
         config.head, input_width=fusion.output_width, num_labels=len(config.labels), dropout=dropout

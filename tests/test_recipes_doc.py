@@ -21,6 +21,7 @@ BLOCKS = re.findall(r"^```yaml\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL
 RECIPE = BLOCKS[0]
 (PRETRAINED,) = (block for block in BLOCKS[1:] if block.startswith("video:"))
 (FUSION_LIST,) = (block for block in BLOCKS if block.startswith("- {kind:"))
+(ZERO_SHOT,) = (block for block in BLOCKS[1:] if block.startswith("model:"))
 
 
 def _settings_below(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -39,6 +40,12 @@ def test_the_example_is_a_recipe() -> None:
         *("imu", "pose", "features"),
     )
     assert [stage.name for stage in recipe.curriculum] == ["alone", "pairs", "together"]
+
+
+def test_the_example_of_labels_that_come_with_the_request_is_a_recipe() -> None:
+    model = Recipe.read(yaml.safe_load(ZERO_SHOT), source="recipes.md").model
+    assert model.zero_shot is not None
+    assert set(model.zero_shot.modalities) == set(model.modalities) == {"video", "audio"}
 
 
 def test_the_list_has_every_fusion() -> None:

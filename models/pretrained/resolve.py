@@ -12,8 +12,10 @@ from models.model import ActivityModel
 from models.pretrained.build import find_family
 from models.pretrained.config import PretrainedConfig
 from models.pretrained.encoder import PretrainedEncoder
+from models.pretrained.label_tower import load_tower
 from models.pretrained.source import CONFIG_FILE, find_source
 from models.settings import Settings, SettingsError
+from models.zero_shot import ZeroShotModel
 
 PRETRAINED_MODALITIES: tuple[Modality, ...] = ("video", "audio", "text", "image")
 
@@ -22,6 +24,12 @@ def pretrained_of(config: ModelConfig) -> dict[Modality, PretrainedConfig]:
     """The modalities whose encoder is a pretrained one."""
     settings = {name: getattr(config, name) for name in PRETRAINED_MODALITIES}
     return {name: it.pretrained for name, it in settings.items() if it is not None and it.pretrained is not None}
+
+
+def label_towers_of(config: ModelConfig) -> dict[str, PretrainedConfig]:
+    """For each space of labels that a request can choose its text tower."""
+    spaces = {} if config.zero_shot is None else config.zero_shot.spaces
+    return {name: space.text for name, space in spaces.items()}
 
 
 def resolve_pretrained(config: ModelConfig) -> ModelConfig:
@@ -34,9 +42,12 @@ def resolve_pretrained(config: ModelConfig) -> ModelConfig:
         SettingsError: a source cannot be found or used, or the recipe contradicts it.
     """
     unread = {name: it for name, it in pretrained_of(config).items() if not it.is_resolved}
-    if not unread:
+    towers = label_towers_of(config)
+    if not unread and all(tower.is_resolved for tower in towers.values()):
         return config
     values = config.model_dump(exclude_unset=True)
+    for space, tower in towers.items():
+        values["zero_shot"]["spaces"][space]["text"] = resolve_source("text", tower)
     for name, pretrained in unread.items():
         values[name] = _settled(name, getattr(config, name), resolve_source(name, pretrained))
     return ModelConfig.read(values, source="the model with what its pretrained sources say")
@@ -57,7 +68,7 @@ def resolve_source(modality: Modality, config: PretrainedConfig) -> PretrainedCo
 
 
 def load_pretrained(model: ActivityModel, config: ModelConfig, *, but: Collection[Modality] = ()) -> None:
-    """Fill a built model's pretrained encoders with their sources' weights.
+    """Fill a built model's pretrained encoders, and its label towers, with their sources' weights.
 
     Args:
         model: as :func:`models.model.build_model` made it of ``config``.
@@ -70,6 +81,9 @@ def load_pretrained(model: ActivityModel, config: ModelConfig, *, but: Collectio
     for name, pretrained in pretrained_of(config).items():
         if name not in but:
             load_source(model.encoders[name], pretrained)
+    if isinstance(model, ZeroShotModel):
+        for space in label_towers_of(config):
+            load_tower(model.tower(space))
 
 
 def load_source(encoder: object, config: PretrainedConfig) -> None:

@@ -39,6 +39,8 @@ def test_without_options_the_model_decides(raw: str | bytes | Mapping[str, Any] 
     options = parse_options(raw, LIMITS)
     assert options == RequestOptions()
     assert resolve_options(options, CONFIG) == ResolvedOptions(
+        labels=CONFIG.labels,
+        choice=None,
         top_k=5,
         threshold=0.3,
         stride_windows=1,
@@ -65,6 +67,8 @@ def test_every_option_is_taken() -> None:
         "format": "json",
     }
     expected = ResolvedOptions(
+        labels=CONFIG.labels,
+        choice=None,
         top_k=2,
         threshold=0.75,
         stride_windows=3,

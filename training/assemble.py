@@ -1,0 +1,49 @@
+"""Putting a model together from pretrained parts alone: a recipe with ``zero_shot`` becomes a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from models.checkpoint import CheckpointDescription, save_checkpoint
+from models.model import build_model
+from models.pretrained.label_tower import load_label_tokenizer
+from models.pretrained.resolve import label_towers_of, load_pretrained, resolve_pretrained
+from models.pretrained.words import load_source_tokenizer
+from models.settings import SettingsError
+from models.side_models import copy_side_models
+from training.recipe import Recipe
+
+
+def assemble(recipe: Recipe, output: Path, *, command: str) -> CheckpointDescription:
+    """Read the sources of a recipe and write its checkpoint, which needs them no more.
+
+    Args:
+        recipe: its model has ``zero_shot``.
+        output: the checkpoint's folder.
+        command: what was typed, for the checkpoint's record.
+
+    Returns:
+        What was written to ``model.json``.
+
+    Raises:
+        SettingsError: the recipe is one to train, or a source cannot be found or does not fit.
+    """
+    if recipe.model.zero_shot is None:
+        raise SettingsError(
+            "a recipe without model.zero_shot has parts that must learn: `activity train` makes its checkpoint"
+        )
+    config = resolve_pretrained(recipe.model)
+    output.mkdir(parents=True, exist_ok=True)
+    copy_side_models(config, output)
+    model = build_model(config)
+    load_pretrained(model, config)
+    text = config.text
+    tokenizer = None
+    if text is not None and text.pretrained is not None:
+        tokenizer = load_source_tokenizer(text.pretrained, text.max_tokens)
+    label_tokenizers = {space: load_label_tokenizer(tower) for space, tower in label_towers_of(config).items()}
+    description = CheckpointDescription(
+        name=recipe.name, version=recipe.version, config=config, training={"command": command}
+    )
+    save_checkpoint(output, description, model, tokenizer, label_tokenizers)
+    return description
