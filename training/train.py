@@ -18,10 +18,12 @@ from handler.transform import Transforms
 from models.checkpoint import Checkpoint, CheckpointDescription, load_checkpoint, save_checkpoint
 from models.config import ModelConfig
 from models.model import build_model
+from models.pretrained.adapt import inject_adapters, merge_adapters
 from models.pretrained.resolve import load_pretrained, resolve_pretrained
 from models.pretrained.words import load_source_tokenizer
 from models.settings import SettingsError
 from models.tokenizer import train_tokenizer
+from training.assemble import check_trainable
 from training.calibrate import fit_temperature, score_held_out
 from training.dataset import (
     Decode,
@@ -132,11 +134,13 @@ def train(
     """
     watch = watch or Watch()
     entries = read_manifest(data) if isinstance(data, Path) else list(data)
+    check_trainable(recipe.model)
     check_truth(entries, recipe.model)
     learned, held = _splits(entries)
     key = _state_key(recipe, initial)
     state = _find_state(output, key) if resume else None
     checkpoint = None if initial is None else load_checkpoint(initial.folder)
+    check_trainable(recipe.model)
     recipe = recipe.model_copy(update={"model": resolve_pretrained(recipe.model)})
     ranks = Ranks.of_environment()
     threads = max(1, choose_runtime().threads // ranks.local_world)
@@ -188,6 +192,7 @@ def _build(
         watch.note(f"taken from {initial.folder}: {parts.taken}")
     load_pretrained(model, parts.config, but=() if parts.taken is None else parts.taken.encoders)
     check_frozen(recipe, parts.taken)
+    inject_adapters(model)
     contents = [gather_contents(clips, transforms) for clips in (parts.learned, parts.held)]
     encoded = may_cache(recipe)
     if encoded:
@@ -213,6 +218,7 @@ def _build(
 def _save(parts: _Parts, learner: Learner, output: Path, command: str, initial: Initial | None) -> float:
     """Calibrate on the validation split and write the checkpoint; the accuracy on that split."""
     recipe = parts.recipe
+    merge_adapters(learner.model)
     windows = score_held_out(Scorer(learner.model, learner.transforms, choose_runtime()), parts.held)
     sections = recipe.model_dump(
         mode="json", include={"objectives", "curriculum", "augmentation"}, exclude_defaults=True

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.pretrained.config import PretrainedConfig
 from models.pretrained.encoder import PretrainedEncoder
@@ -19,7 +19,17 @@ from models.pretrained.pictures import read_image_processor, settle_fixed_size, 
 CLASSIFIER = ("classifier.", "fc_norm.")
 
 
-class StepEncoder(PretrainedEncoder):
+class ClipEncoder(PretrainedEncoder):
+    """What transformers' video encoders have in common."""
+
+    @property
+    def blocks(self) -> tuple[nn.Module, ...]:
+        """See :attr:`models.pretrained.encoder.PretrainedEncoder.blocks`."""
+        backbone: Any = self.backbone
+        return tuple(backbone.layers if hasattr(backbone, "layers") else backbone.encoder.layer)
+
+
+class StepEncoder(ClipEncoder):
     """A hop to one token for each step of time: the mean over its patches (VideoMAE, whose classifier means them)."""
 
     def extract(self, video: Tensor) -> Tensor:
@@ -37,7 +47,7 @@ class StepEncoder(PretrainedEncoder):
         return patches.unflatten(1, (steps, -1)).mean(dim=2)
 
 
-class SummaryEncoder(PretrainedEncoder):
+class SummaryEncoder(ClipEncoder):
     """A hop to one token, the one that the encoder's own classifier reads (ViViT, TimeSformer)."""
 
     def extract(self, video: Tensor) -> Tensor:

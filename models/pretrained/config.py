@@ -15,7 +15,7 @@ class LoraConfig(Settings):
     """Low-rank adapters (LoRA, arXiv 2106.09685), trained through the peft library and merged into what is saved.
 
     ``targets``: names of the linear layers that get one, by their last part, for example ``q_proj``; null takes those
-    that peft knows for the architecture.
+    of queries and values, as the paper does.
     """
 
     rank: PositiveInt = 8

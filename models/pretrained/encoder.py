@@ -11,6 +11,10 @@ from torch import Tensor, nn
 
 from models.pretrained.config import PretrainedConfig
 from models.pretrained.weights import load_backbone
+from models.settings import SettingsError
+
+ADAPTER = "learned"
+"""The name under which adapters stand in a backbone, while it is trained."""
 
 
 class PretrainedEncoder(nn.Module):
@@ -25,6 +29,9 @@ class PretrainedEncoder(nn.Module):
         feature_width: F, of what the backbone gives.
         width: D, of the tokens; with ``output: embedding`` they keep the backbone's F.
         unused: the beginnings of the names of the source's tensors that are left out: its heads, its other towers.
+
+    Raises:
+        SettingsError: more last blocks are to learn than there are.
     """
 
     def __init__(
@@ -47,6 +54,7 @@ class PretrainedEncoder(nn.Module):
             if is_embedding
             else nn.Sequential(nn.LayerNorm(feature_width), nn.Linear(feature_width, width))
         )
+        self._check_blocks()
         self.requires_grad_(True)
 
     def extract(self, *inputs: Tensor) -> Tensor:
@@ -68,19 +76,44 @@ class PretrainedEncoder(nn.Module):
         """Whether the backbone never learns."""
         return self.config.tune == "frozen"
 
+    @property
+    def blocks(self) -> tuple[nn.Module, ...]:
+        """The backbone's blocks, the last one last."""
+        raise NotImplementedError
+
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Let learn what ``tune`` allows, or nothing."""
         super().requires_grad_(requires_grad)
-        if self.is_frozen:
+        if self.config.tune != "all":
             self.backbone.requires_grad_(False)
+            for parameter in self._tuned_parameters():
+                parameter.requires_grad_(requires_grad)
         return self
 
     def train(self, mode: bool = True) -> Self:
-        """Go over to training mode, but for what is frozen."""
+        """Go over to training mode, but for what does not learn: it drops nothing out, and keeps its statistics."""
         super().train(mode)
-        if self.is_frozen:
+        if self.config.tune != "all":
             self.backbone.eval()
+            for module in self._tuned_modules():
+                module.train(mode)
         return self
+
+    def _check_blocks(self) -> None:
+        num_blocks = len(self.blocks) if self.config.tune == "last" else self.config.last_blocks
+        if self.config.last_blocks > num_blocks:
+            raise SettingsError(
+                f"last_blocks is {self.config.last_blocks}, {self.config.source} has {num_blocks} blocks: take tune all"
+            )
+
+    def _tuned_modules(self) -> list[nn.Module]:
+        """The parts of a backbone that learn, where not all of it does."""
+        if self.config.tune == "last":
+            return list(self.blocks[-self.config.last_blocks :])
+        return [module for name, module in self.backbone.named_modules() if name.endswith(f".{ADAPTER}")]
+
+    def _tuned_parameters(self) -> list[nn.Parameter]:
+        return [parameter for module in self._tuned_modules() for parameter in module.parameters()]
 
     def load(self, folder: Path) -> None:
         """Take the backbone's weights from a source's folder.

@@ -6,8 +6,9 @@ Each frame is one token, the encoder's own summary of it; a frame is encoded onc
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from models.pretrained.config import PretrainedConfig
@@ -44,6 +45,13 @@ class FrameEncoder(PretrainedEncoder):
             features = output.image_embeds if "image_embeds" in output else output.pooler_output
             features = functional.normalize(features, dim=-1)
         return features.view(-1, num_frames, features.shape[-1])
+
+    @property
+    def blocks(self) -> tuple[nn.Module, ...]:
+        """See :attr:`models.pretrained.encoder.PretrainedEncoder.blocks`."""
+        backbone: Any = self.backbone
+        encoder = getattr(backbone, "vision_model", backbone).encoder
+        return tuple(encoder.layer if hasattr(encoder, "layer") else encoder.layers)
 
 
 def _build_clip(config: PretrainedConfig, width: int) -> FrameEncoder:

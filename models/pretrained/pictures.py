@@ -17,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 
 from models.pretrained.config import PretrainedConfig
-from models.pretrained.encoder import architecture_of, processor_of
+from models.pretrained.encoder import processor_of
+from models.pretrained.towers import tower_config
 from models.pretrained.weights import quiet_transformers
 from models.settings import SettingsError
 
@@ -150,14 +151,7 @@ def settle_pictures(config: PretrainedConfig) -> dict[str, Any]:
 
 def vision_config(config: PretrainedConfig) -> Any:
     """The configuration of a source's vision tower: transformers' own object."""
-    from transformers import CONFIG_MAPPING  # noqa: PLC0415 - costs seconds
-
-    architecture = dict(architecture_of(config))
-    whole = CONFIG_MAPPING[architecture["model_type"]].from_dict(architecture)
-    vision = getattr(whole, "vision_config", whole)
-    if vision is not whole and hasattr(whole, "projection_dim"):
-        vision.projection_dim = whole.projection_dim
-    return vision
+    return tower_config(config, "vision_config")
 
 
 def settle_fixed_size(config: PretrainedConfig) -> dict[str, Any]:

@@ -42,6 +42,16 @@ class TorchvisionEncoder(PretrainedEncoder):
         features: Tensor = self.backbone(video)
         return features[:, None]
 
+    @property
+    def blocks(self) -> tuple[nn.Module, ...]:
+        """See :attr:`models.pretrained.encoder.PretrainedEncoder.blocks`."""
+        backbone: Any = self.backbone
+        if hasattr(backbone, "blocks"):
+            return tuple(backbone.blocks)
+        # Swin3D's stages are sequences of blocks, S3D's features are its blocks, with pooling between them.
+        parts = [part for stage in backbone.features for part in (stage if type(stage) is nn.Sequential else (stage,))]
+        return tuple(part for part in parts if any(True for _ in part.parameters()))
+
     def load(self, folder: Path) -> None:
         """Take the weights from the folder's safetensors.
 
