@@ -58,6 +58,8 @@ class Words:
     """Timed words, in order of their start."""
     untimed: str | None = None
     """Words that hold for the whole clip."""
+    heard_in: Span | None = None
+    """The interval of the sound in which these words were heard; None where they were sent."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,9 @@ class Clip:
     """For each used sequence of vectors ``(N, R, C)`` float32, resampled to R rows a hop."""
     masks: dict[Modality, NDArray[np.bool_]] = field(default_factory=dict)
     """For each used modality ``(N,)`` bool, True where the hop has it."""
+
+    transcript: tuple[Cue, ...] | None = None
+    """The words that were heard in the sound; None where nobody asked for them."""
 
     def __repr__(self) -> str:
         used = [name for name, status in self.modalities.items() if status.used]

@@ -34,6 +34,11 @@ from models.encoder_config import AudioConfig, ImageConfig, VectorConfig, VideoC
 from models.pretrained.pictures import build_geometry
 
 Content = TypeVar("Content")
+Transcribe = Callable[[Waveform], Words]
+"""From sound at ``SPEECH_RATE`` to its words."""
+
+SPEECH_RATE = 16_000
+"""Hz; what a transcriber hears."""
 
 ALWAYS_LISTED: tuple[Modality, ...] = ("video", "audio", "text")
 """Modalities whose status every answer says; of the others those that the model has or the request sent."""
@@ -81,8 +86,12 @@ class _Timed:
     words: Words | _Unused
 
 
-def decode_request(request: ActivityRequest, config: ModelConfig, limits: Limits) -> Clip:
+def decode_request(
+    request: ActivityRequest, config: ModelConfig, limits: Limits, transcribe: Transcribe | None = None
+) -> Clip:
     """Decode the modalities that the model has and the request gives.
+
+    With ``transcribe`` the words are those of the sound, and the request has none of its own.
 
     Raises:
         LimitExceeded: what has times spans together more seconds than allowed.
@@ -90,14 +99,16 @@ def decode_request(request: ActivityRequest, config: ModelConfig, limits: Limits
         ActivityError: nothing can be used, one part was sent, and this is its only fault.
     """
     with ExitStack() as stack:
-        media = _open(request.video, limits, stack) if config.video or config.audio else _NOT_SENT
-        sound = _open(request.audio, limits, stack) if request.audio is not None and config.audio else media
+        listens = config.audio is not None or transcribe is not None
+        media = _open(request.video, limits, stack) if config.video or listens else _NOT_SENT
+        sound = _open(request.audio, limits, stack) if request.audio is not None and listens else media
         depth = _open(request.depth, limits, stack) if config.depth else _NOT_SENT
+        heard = _NOT_SENT if transcribe is None else _hear(sound, request, transcribe, limits)
         timed = _Timed(
             pictures={"video": _picture(media, config.video), "depth": _picture(depth, config.depth)},
             waveform=_decode_sound(sound, config, limits),
             sequences={name: _parse_sequence(name, request, config, limits) for name in config.vectors},
-            words=_parse_words(request.text, config, limits),
+            words=_parse_words(request.text, config, limits) if transcribe is None or config.text is None else heard,
         )
         schedule, frames = _decode_pictures(timed, config, limits)
     image, row = _image_part(request, config, schedule, limits), _row_part(request, config, schedule, limits)
@@ -128,6 +139,7 @@ def decode_request(request: ActivityRequest, config: ModelConfig, limits: Limits
         depth=_content(frames["depth"]),
         vectors={name: part.content for name, part in sequences.items() if not isinstance(part, _Unused)},
         masks={name: part.mask for name, part in parts.items() if not isinstance(part, _Unused)},
+        transcript=None if transcribe is None else () if isinstance(heard, _Unused) else heard.cues,
     )
 
 
@@ -171,6 +183,25 @@ def _decode_sound(sound: Container | _Unused, config: ModelConfig, limits: Limit
     return _attempt(lambda: decode_waveform(sound, audio.sample_rate, limits))
 
 
+def _hear(
+    sound: Container | _Unused, request: ActivityRequest, transcribe: Transcribe, limits: Limits
+) -> Words | _Unused:
+    """The words of the sound, decoded at the rate that the transcriber hears.
+
+    It is opened anew: a decoder that has been at a stream's end cuts its start otherwise when it begins again.
+    """
+    if isinstance(sound, _Unused):
+        return _Unused("not_sent", "no sound to transcribe was sent") if sound is _NOT_SENT else sound
+    if sound.audio is None:
+        return _Unused("not_sent", "the container has no sound to transcribe")
+    data = request.video if request.audio is None else request.audio
+    with ExitStack() as stack:
+        again = _open(data, limits, stack)
+        if isinstance(again, _Unused):
+            return again
+        return _attempt(lambda: transcribe(decode_waveform(again, SPEECH_RATE, limits)))
+
+
 def _parse_words(text: bytes | str | None, config: ModelConfig, limits: Limits) -> Words | _Unused:
     if config.text is None:
         return _NOT_IN_MODEL
@@ -190,7 +221,8 @@ def _lay_schedule(timed: _Timed, config: ModelConfig, limits: Limits) -> Schedul
     contents = (*timed.pictures.values(), timed.waveform, *timed.sequences.values())
     spans = [content.span for content in contents if not isinstance(content, _Unused)]
     if not spans and not isinstance(timed.words, _Unused):
-        spans = [Span(cue.start_seconds, cue.stop_seconds) for cue in timed.words.cues]
+        heard_in = timed.words.heard_in
+        spans = [heard_in] if heard_in else [Span(cue.start_seconds, cue.stop_seconds) for cue in timed.words.cues]
     if not spans:
         spans = [Span(0.0, config.windows.window_seconds)]
     span = Span(min(s.start_seconds for s in spans), max(s.stop_seconds for s in spans))

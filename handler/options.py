@@ -17,7 +17,7 @@ from models.config import ModelConfig, WindowConfig
 from models.settings import Settings, SettingsError
 from models.zero_shot_config import clean_label
 
-Extra = Literal["windows", "embedding", "timing"]
+Extra = Literal["windows", "embedding", "timing", "transcript", "descriptions"]
 AnswerFormat = Literal["json", "vtt", "srt"]
 
 REMEDY = 'Send options as one JSON object, for example {"top_k": 3, "format": "vtt"}.'
@@ -55,8 +55,10 @@ class RequestOptions(Settings):
     """Only these labels may be answered."""
     exclude_labels: _Labels | None = None
     """These labels are not answered."""
+    transcribe: Annotated[bool, Field(strict=True)] | None = None
+    """Take the words from the sound; false: a text ``auto`` is that word, and no request for it."""
     extras: tuple[Extra, ...] = ()
-    """Further parts of the JSON answer."""
+    """Further parts of the answer; of these ``descriptions`` has a place in every format, the others in JSON."""
     format: AnswerFormat = "json"
 
     @model_validator(mode="after")
@@ -64,8 +66,9 @@ class RequestOptions(Settings):
         smoothing, lookahead = self.smoothing_windows, self.lookahead_windows
         if smoothing is not None and lookahead is not None and lookahead >= smoothing:
             raise ValueError(f"lookahead_windows {lookahead} must be below smoothing_windows {smoothing}")
-        if self.extras and self.format != "json":
-            raise ValueError(f"extras {', '.join(self.extras)} need format json, got {self.format}")
+        json_only = [extra for extra in self.extras if extra != "descriptions"]
+        if json_only and self.format != "json":
+            raise ValueError(f"extras {', '.join(json_only)} need format json, got {self.format}")
         return self
 
 

@@ -18,6 +18,7 @@ from typing import Any, Self, TypeVar
 
 from handler.clip import Clip
 from handler.decode import decode_request
+from handler.description import Describer, check_descriptions
 from handler.errors import ActivityError, InternalError
 from handler.inference import ScoredWindows
 from handler.limits import Limits
@@ -27,8 +28,10 @@ from handler.response import Prediction, Response, WindowScores, render_error, r
 from handler.runtime import Runtime, choose_runtime
 from handler.segments import build_segments, rank_activities
 from handler.smoothing import ActivitySmoothing
+from handler.transcription import Transcriber, split_transcription
 from handler.zero_shot import ZeroShotScorer, build_scorer
 from models.checkpoint import Checkpoint, load_checkpoint
+from models.side_models import CAPTIONER_FOLDER, TRANSCRIBER_FOLDER
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +45,7 @@ class _Decoded:
     options: ResolvedOptions
     clip: Clip
     decode_seconds: float
+    request: ActivityRequest
 
 
 class ActivityPipeline:
@@ -59,6 +63,12 @@ class ActivityPipeline:
         self.runtime = runtime or choose_runtime()
         self.limits = limits or Limits()
         self.scorer = build_scorer(checkpoint, self.runtime)
+        folder, config = checkpoint.folder, self.config
+        self.transcriber = self.describer = None
+        if folder is not None and config.transcriber is not None:
+            self.transcriber = Transcriber(folder / TRANSCRIBER_FOLDER, config.transcriber, self.runtime)
+        if folder is not None and config.captioner is not None:
+            self.describer = Describer(folder / CAPTIONER_FOLDER, config.captioner, self.runtime)
 
     @classmethod
     def from_checkpoint(cls, folder: Path, *, runtime: Runtime | None = None, limits: Limits | None = None) -> Self:
@@ -124,8 +134,11 @@ class ActivityPipeline:
     def _decode_request(self, request: ActivityRequest) -> _Decoded:
         started = time.perf_counter()
         options = resolve_options(request.options, self.config)
-        clip = decode_request(request, self.config, self.limits)
-        return _Decoded(options, clip, time.perf_counter() - started)
+        check_descriptions(request.options, self.config)
+        request, transcribed = split_transcription(request, self.config)
+        hear = self.transcriber.hear if transcribed and self.transcriber is not None else None
+        clip = decode_request(request, self.config, self.limits, hear)
+        return _Decoded(options, clip, time.perf_counter() - started, request)
 
     def _score(self, decoded: _Decoded | ActivityError, request_id: str) -> Prediction | ActivityError:
         return decoded if isinstance(decoded, ActivityError) else _guarded(lambda: self._answer(decoded), request_id)
@@ -133,6 +146,9 @@ class ActivityPipeline:
     def _answer(self, decoded: _Decoded) -> Prediction:
         started = time.perf_counter()
         prediction = self.decide(decoded.clip, self._score_clip(decoded), decoded.options)
+        if "descriptions" in decoded.options.extras and self.describer is not None:
+            segments = self.describer.describe(prediction.segments, decoded.request, self.limits)
+            prediction = replace(prediction, segments=segments)
         if "timing" not in decoded.options.extras:
             return prediction
         timing = {"decode_seconds": decoded.decode_seconds, "model_seconds": time.perf_counter() - started}
@@ -176,6 +192,7 @@ class ActivityPipeline:
             segments=segments,
             windows=WindowScores(windows, options.labels, scores, smoothed) if "windows" in wants else None,
             embedding=scored.embeddings.mean(axis=0) if "embedding" in wants else None,
+            transcript=clip.transcript if "transcript" in wants else None,
         )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handler.clip import ModalityStatus
+from handler.clip import Cue, ModalityStatus
 from handler.errors import ActivityError
 from handler.options import AnswerFormat
 from handler.segments import Activity, Segment
@@ -64,6 +64,8 @@ class Prediction:
     """``(D,)`` float, the clip's embedding."""
     timing: Mapping[str, float] | None = None
     """Seconds by stage."""
+    transcript: tuple[Cue, ...] | None = None
+    """The words that were heard in the sound."""
 
 
 @dataclass(frozen=True)
@@ -119,15 +121,7 @@ def _prediction_values(prediction: Prediction) -> dict[str, Any]:
             name: _status_values(prediction.modalities[name]) for name in sorted(prediction.modalities, key=_place)
         },
         "activities": [{"label": item.label, "score": _rounded(item.score)} for item in prediction.activities],
-        "segments": [
-            {
-                "start_seconds": _rounded(segment.start_seconds),
-                "stop_seconds": _rounded(segment.stop_seconds),
-                "label": segment.label,
-                "score": _rounded(segment.score),
-            }
-            for segment in prediction.segments
-        ],
+        "segments": [_segment_values(segment) for segment in prediction.segments],
     }
     if prediction.windows is not None:
         values["windows"] = _window_values(prediction.windows)
@@ -135,7 +129,22 @@ def _prediction_values(prediction: Prediction) -> dict[str, Any]:
         values["embedding"] = [_rounded(value) for value in prediction.embedding.tolist()]
     if prediction.timing is not None:
         values["timing"] = {stage: _rounded(seconds) for stage, seconds in prediction.timing.items()}
+    if prediction.transcript is not None:
+        values["transcript"] = [
+            {"start_seconds": _rounded(cue.start_seconds), "stop_seconds": _rounded(cue.stop_seconds), "text": cue.text}
+            for cue in prediction.transcript
+        ]
     return values
+
+
+def _segment_values(segment: Segment) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "start_seconds": _rounded(segment.start_seconds),
+        "stop_seconds": _rounded(segment.stop_seconds),
+        "label": segment.label,
+        "score": _rounded(segment.score),
+    }
+    return values if segment.description is None else {**values, "description": segment.description}
 
 
 def _place(modality: Modality) -> int:
@@ -193,7 +202,10 @@ def _cues(segments: Sequence[Segment], point: str) -> list[tuple[str, str, str]]
         stop = max(round(segment.stop_seconds * 1000), start + 1)
         if segment.stop_seconds > 0:
             label = " ".join(segment.label.split())  # an empty line would end the cue
-            cues.append((_timestamp(start, point), _timestamp(stop, point), f"{label} ({segment.score:.0%})"))
+            text = f"{label} ({segment.score:.0%})"
+            if segment.description is not None:
+                text += f"\n{segment.description.replace('-->', '->')}"  # no line but a cue's first may have that arrow
+            cues.append((_timestamp(start, point), _timestamp(stop, point), text))
     return cues
 
 

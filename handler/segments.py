@@ -28,6 +28,8 @@ class Segment:
     label: str
     score: float
     """Mean smoothed score of the label over the segment's windows, in [0, 1]."""
+    description: str | None = None
+    """One line of words about what is seen; None where none was asked for or made."""
 
     def __post_init__(self) -> None:
         if not all(map(math.isfinite, (self.start_seconds, self.stop_seconds, self.score))):

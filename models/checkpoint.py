@@ -51,6 +51,8 @@ class Checkpoint:
     tokenizer: Tokenizer | None
     label_tokenizers: Mapping[str, Tokenizer] = field(default_factory=dict)
     """For each space of ``zero_shot`` that of its text tower."""
+    folder: Path | None = None
+    """Where it was loaded from, and its side models stand; None for one that was made in memory."""
 
 
 def save_checkpoint(
@@ -126,6 +128,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         model=model.eval(),
         tokenizer=tokenizer,
         label_tokenizers={space: load_tokenizer(folder / label_tokenizer_file(space)) for space in spaces},
+        folder=folder,
     )
 
 
