@@ -16,6 +16,7 @@ from handler.clip import Clip
 from handler.inference import HOPS_PER_BATCH, WINDOWS_PER_BATCH, Scorer, gather_windows_mask
 from handler.runtime import Runtime, choose_runtime
 from handler.transform import Transforms
+from handler.zero_shot import LabelEmbedder
 from models.checkpoint import Checkpoint
 from models.config import Modality
 from models.embedding_head import EmbeddingHead
@@ -23,6 +24,7 @@ from models.model import gather_windows
 from models.settings import SettingsError
 from models.spaces import OWN_SPACE, spaces_of
 from models.transformer import masked_mean
+from models.zero_shot import ZeroShotModel, mean_of_hops
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class Embedder:
             )
         self.runtime = runtime or choose_runtime()
         self.scorer = Scorer(checkpoint.model, Transforms(self.config, checkpoint.tokenizer), self.runtime)
-        self.towers: Towers = OwnTowers(self.scorer)
+        self.towers = _build_towers(checkpoint, self.scorer)
 
     def space_of(self, modality: Modality) -> str | None:
         """The space that a modality is embedded into; None where it is not."""
@@ -111,6 +113,32 @@ class Embedder:
             return self.towers.embed_windows(modality, *batch)
 
         return run_micro_batches(forward, (tokens, mask), size=WINDOWS_PER_BATCH, runtime=self.runtime)
+
+
+def _build_towers(checkpoint: Checkpoint, scorer: Scorer) -> Towers:
+    if isinstance(checkpoint.model, ZeroShotModel):
+        return PretrainedTowers(LabelEmbedder(checkpoint.model, checkpoint.label_tokenizers, scorer.runtime))
+    return OwnTowers(scorer)
+
+
+class PretrainedTowers:
+    """Encoders whose hops are embeddings already, and the text towers that share their spaces.
+
+    Args:
+        texts: embeds texts.
+    """
+
+    def __init__(self, texts: LabelEmbedder) -> None:
+        self.texts = texts
+
+    def embed_windows(self, modality: Modality, tokens: Tensor, mask: Tensor) -> Tensor:
+        """The mean over the hops that have the modality, of length 1: what recognition compares with labels."""
+        del modality
+        return mean_of_hops(tokens, mask)
+
+    def embed_texts(self, space: str, texts: Sequence[str]) -> Tensor:
+        """Each text by the space's own tower, as it is."""
+        return self.texts.embed(space, texts)
 
 
 class OwnTowers:

@@ -24,6 +24,9 @@ class Space:
 
 def spaces_of(config: ModelConfig) -> Mapping[str, Space]:
     """The spaces of a model, by name; none where nothing of it can be embedded alone."""
+    if config.zero_shot is not None:
+        spaces = config.zero_shot.spaces
+        return {name: Space(name, space.modalities, takes_text=True) for name, space in spaces.items()}
     if config.embedding is None:
         return {}
     names = config.embedded_modalities

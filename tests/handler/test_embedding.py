@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from transformers import AutoModel, AutoProcessor, AutoTokenizer
 
 from handler.clip import Clip
+from handler.decode import decode_request
 from handler.embedding import Embedder, WindowEmbeddings
+from handler.limits import Limits
+from handler.request import parse_request
 from handler.runtime import Runtime, choose_runtime
+from models.checkpoint import load_checkpoint
 from models.embedding_config import EmbeddingConfig
+from models.pretrained.weights import quiet_transformers
 from models.settings import SettingsError
 from models.spaces import OWN_SPACE, spaces_of
 from tests.handler.requests import tiny_checkpoint
 from tests.handler.test_inference import MODALITIES, make_clip
+from tests.models.pretrained.pictures import picture
 from tests.models.tiny import TINY
+from tests.pretrained_factory import tiny_clap, tiny_clip
+from tests.zero_shot import LABELS, assembled, noise, png, recipe_values, wav
 
 FLOAT32 = Runtime(torch.device("cpu"), torch.float32, threads=1)
 TOWERS = TINY.model_copy(update={"embedding": EmbeddingConfig(width=12)})
@@ -109,3 +119,24 @@ def test_only_a_space_with_words_takes_text() -> None:
 def test_vectors_and_what_is_there_must_fit() -> None:
     with pytest.raises(ValueError, match=r"needs \(W, E\) vectors"):
         WindowEmbeddings(np.zeros((2, 3), dtype=np.float32), np.ones(3, dtype=np.bool_))
+
+
+def test_pretrained_towers_embed_as_the_library_does(tmp_path: Path) -> None:
+    with quiet_transformers():
+        clip, clap = tiny_clip(tmp_path / "clip"), tiny_clap(tmp_path / "clap")
+    folder = assembled(tmp_path / "both", recipe_values(image=clip, audio=clap))
+    embedder = Embedder(load_checkpoint(folder), FLOAT32)
+    shown, samples = picture(40, 32, seed=3), noise(1)
+    parts = {"image": png(shown), "audio": wav(samples)}
+    request = parse_request(parts, Limits())
+    embedded = embedder.embed_clip(decode_request(request, embedder.config, Limits()))
+    assert {name: embedder.space_of(name) for name in embedded} == {"image": "sight", "audio": "sound"}
+    with quiet_transformers(), torch.no_grad():
+        model = AutoModel.from_pretrained(clip).eval()
+        pixels = AutoProcessor.from_pretrained(clip).image_processor(shown, return_tensors="pt")
+        texts = AutoTokenizer.from_pretrained(clip)(LABELS, return_tensors="pt", padding=True, truncation=True)
+        output = model(**pixels, **texts)
+    np.testing.assert_allclose(embedded["image"].vectors, output.image_embeds.numpy(), rtol=0, atol=1e-5)
+    asked = embedder.embed_text("sight", LABELS)
+    np.testing.assert_allclose(asked, output.text_embeds.numpy(), rtol=0, atol=1e-5)
+    assert embedder.embed_text("sound", LABELS).shape[1] == embedded["audio"].vectors.shape[1]
