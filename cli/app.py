@@ -9,6 +9,7 @@ from collections.abc import Callable
 import typer
 from rich.markup import escape
 
+from cli.assemble import assemble
 from cli.crossval import crossval
 from cli.errors import CommandError
 from cli.evaluate import evaluate
@@ -59,7 +60,7 @@ def flow(docstring: str) -> str:
 
 PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     SERVING: (serve, stop, status, scale, predict),
-    MODEL: (synth, import_data, split, train, crossval, evaluate, inspect_model, package),
+    MODEL: (synth, import_data, split, train, assemble, crossval, evaluate, inspect_model, package),
 }
 for panel, commands in PANELS.items():
     for command in commands:

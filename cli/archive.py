@@ -4,7 +4,7 @@ At the archive's root::
 
     activity_handler.py    the entry, alone with one class
     handler/  models/      the packages it imports, tests and training left out
-    model.safetensors  model.json  tokenizer.json
+    model.safetensors  model.json  tokenizer.json  tokenizer-NAME.json
     model-config.yaml      TorchServe's settings of this model
     requirements.txt       exact versions of what the code imports
     canary/                a file for each part of a request, such as clip.mp4 and words.vtt, and the answer to it,
@@ -29,7 +29,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from cli.canary import EXPECTED_NAME, FOLDER, file_name
+from cli.canary import EXPECTED_NAME, FOLDER, OPTIONS, file_name
 from cli.errors import CommandError
 from cli.progress import step
 
@@ -116,9 +116,9 @@ def _stage_checkpoint(checkpoint: Path, stage: Path, name: str | None, version: 
     """Copy the checkpoint, named as it will be served; returns name and version."""
     from models.checkpoint import (  # noqa: PLC0415 - it imports torch
         DESCRIPTION_FILE,
-        TOKENIZER_FILE,
         WEIGHTS_FILE,
         read_description,
+        tokenizer_files,
         write_description,
     )
     from models.settings import SettingsError  # noqa: PLC0415
@@ -133,8 +133,7 @@ def _stage_checkpoint(checkpoint: Path, stage: Path, name: str | None, version: 
             raise CommandError(
                 f"The {what} '{value}' cannot be used.", remedy="Use letters, digits, dots, hyphens and underscores."
             )
-    files = [WEIGHTS_FILE] if description.config.text is None else [WEIGHTS_FILE, TOKENIZER_FILE]
-    for file in files:
+    for file in (WEIGHTS_FILE, *tokenizer_files(description.config)):
         if not (checkpoint / file).is_file():
             raise CommandError(
                 f"{checkpoint} has no {file}.", remedy=f"It belongs beside {DESCRIPTION_FILE}: train or fetch it again."
@@ -145,7 +144,7 @@ def _stage_checkpoint(checkpoint: Path, stage: Path, name: str | None, version: 
 
 
 def _stage_canary(stage: Path) -> None:
-    from cli.canary_parts import render_parts  # noqa: PLC0415 - it imports torch
+    from cli.canary_parts import choose_options, render_parts  # noqa: PLC0415 - it imports torch
     from handler.pipeline import ActivityPipeline  # noqa: PLC0415
     from models.settings import SettingsError  # noqa: PLC0415
 
@@ -156,6 +155,9 @@ def _stage_canary(stage: Path) -> None:
             str(exc), remedy="The checkpoint does not fit this version of the code; train it again."
         ) from exc
     parts = render_parts(pipeline.config)
+    options = choose_options(pipeline.config)
+    if options:
+        parts[OPTIONS] = json.dumps(options, ensure_ascii=False).encode("utf-8")
     (response,) = pipeline.respond([{name: bytearray(content) for name, content in parts.items()}], ["canary"])
     if response.status != 200:
         raise CommandError(

@@ -7,9 +7,11 @@ right says that the whole path works.
 from __future__ import annotations
 
 import json
+import math
+import operator
 import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -23,11 +25,17 @@ FILE_NAMES = {
     "image": "image.png",
     "tabular": "tabular.csv",
     "depth": "depth.mp4",
+    "options": "options.json",
 }
 """The file of each part; a table and sequences of vectors have their own names, and are CSV."""
+OPTIONS = "options"
 
 SCORE_TOLERANCE = 0.02
 """Another processor adds in another order, or computes in bfloat16; a wrong path is off by far more."""
+STEEP_SCORE_TOLERANCE = 0.25
+"""The same where scores are cosines times a hundred, as CLIP's are; what is compared closely is the embedding."""
+SMALLEST_COSINE = 0.98
+"""Of the embeddings of one clip on two processors."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,8 @@ class Canary:
     """What is sent, by the part's name."""
     expected: dict[str, Any]
     """The answer's body as it was in the process that built the archive."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """The options of the request."""
 
     def find_fault(self, answer: Answer) -> str | None:
         """What is wrong with an answer to this canary, or None."""
@@ -59,7 +69,8 @@ def read_canary(archive: Path) -> Canary | None:
     if expected is None or not files:
         return None
     parts = {part_of.get(name, PurePosixPath(name).stem): content for name, content in files.items()}
-    return Canary(parts, json.loads(expected))
+    options = json.loads(parts.pop(OPTIONS, b"{}"))
+    return Canary(parts, json.loads(expected), options)
 
 
 def file_name(part: str) -> str:
@@ -68,15 +79,36 @@ def file_name(part: str) -> str:
 
 
 def compare_predictions(expected: Mapping[str, Any], found: Mapping[str, Any]) -> str | None:
-    """What differs between two predictions beyond the rounding of another processor, or None."""
+    """What differs between two predictions beyond the rounding of another processor, or None.
+
+    Where the expected one has an embedding, this decides, and the scores need only be alike.
+    """
     wanted = {activity["label"]: activity["score"] for activity in expected["activities"]}
     scores = {activity["label"]: activity["score"] for activity in found["activities"]}
+    if "embedding" in expected:
+        cosine = _cosine(expected["embedding"], found["embedding"])
+        if cosine < SMALLEST_COSINE:
+            return f"the embedding is another: its cosine with the expected one is {cosine:.3f}"
+        return _compare_scores(wanted, scores, STEEP_SCORE_TOLERANCE)
     if wanted and max(wanted, key=wanted.__getitem__) != max(scores, key=scores.__getitem__, default=None):
         return f"the best label is not the expected one: expected {wanted}, got {scores}"
-    for label in sorted(wanted.keys() & scores.keys()):
-        if abs(wanted[label] - scores[label]) > SCORE_TOLERANCE:
-            return f"the score of {label} is {scores[label]}, expected {wanted[label]}"
+    fault = _compare_scores(wanted, scores, SCORE_TOLERANCE)
+    if fault is not None:
+        return fault
     runs = [[segment["label"] for segment in prediction["segments"]] for prediction in (expected, found)]
     if runs[0] != runs[1]:
         return f"the segments are {runs[1]}, expected {runs[0]}"
     return None
+
+
+def _compare_scores(wanted: Mapping[str, float], scores: Mapping[str, float], tolerance: float) -> str | None:
+    for label in sorted(wanted.keys() & scores.keys()):
+        if abs(wanted[label] - scores[label]) > tolerance:
+            return f"the score of {label} is {scores[label]}, expected {wanted[label]}"
+    return None
+
+
+def _cosine(one: Sequence[float], other: Sequence[float]) -> float:
+    """The cosine of two embeddings; 0 where one of them has no length."""
+    lengths = math.hypot(*one) * math.hypot(*other)
+    return sum(map(operator.mul, one, other)) / lengths if lengths else 0.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torchvision.io import encode_png
@@ -12,6 +14,8 @@ from training.synth.samples import render_canary
 
 SECONDS = 3.0
 """How long a sequence of vectors is."""
+LABELS = ("a moving square", "a voice")
+"""What a model without labels of its own is asked to tell apart."""
 MAX_ROWS, MAX_CELLS = 2_000, 100_000
 """Bounds on a sequence of vectors."""
 
@@ -35,6 +39,16 @@ def render_parts(config: ModelConfig) -> dict[str, bytes]:
     if config.tabular is not None:
         parts["tabular"] = _row(config.tabular)
     return parts | {name: _sequence(vector) for name, vector in config.vectors.items()}
+
+
+def choose_options(config: ModelConfig) -> dict[str, Any]:
+    """The options of the canary's request; none for a model that was trained for its labels.
+
+    The scores of others are too steep for two processors to agree on them closely: their answer has the embedding too.
+    """
+    if config.zero_shot is None:
+        return {}
+    return {"extras": ["embedding"]} | ({} if config.labels else {"labels": list(LABELS)})
 
 
 def _picture() -> bytes:

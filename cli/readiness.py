@@ -145,7 +145,7 @@ def _ask_canary(canary: Canary | None, waiting: Waiting) -> None:
         ) as client,
     ):
         try:
-            answer = client.predict(**canary.parts, options=None)
+            answer = client.predict(**canary.parts, options=canary.options)
         except ClientError as exc:
             raise waiting.failure(f"The canary was not answered: {exc.message}") from exc
         fault = canary.find_fault(answer)

@@ -15,6 +15,7 @@ from models.config import Modality, ModelConfig
 from models.fusion.base import FusionOutput
 from models.model import ActivityModel
 from models.pretrained.label_tower import LabelTower
+from models.settings import SettingsError
 from models.zero_shot_config import ZeroShotConfig
 
 SMALLEST = 1e-30
@@ -160,7 +161,8 @@ def build_zero_shot_model(config: ModelConfig, encoders: Mapping[Modality, nn.Mo
     """Put a model together from its encoders, with random text towers and probes.
 
     Raises:
-        ValueError: ``config`` has no ``zero_shot``, or a tower and an encoder of one space have different widths.
+        SettingsError: a tower and an encoder of one space have different widths.
+        ValueError: ``config`` has no ``zero_shot``.
     """
     if config.zero_shot is None:
         raise ValueError("this model has no zero_shot")
@@ -169,7 +171,7 @@ def build_zero_shot_model(config: ModelConfig, encoders: Mapping[Modality, nn.Mo
     for name, width in widths.items():
         space = config.zero_shot.space_of(name)
         if towers[space].embedding_width != width:
-            raise ValueError(
+            raise SettingsError(
                 f"the embeddings of {name} have {width} values, those of the text tower of {space} "
                 f"{towers[space].embedding_width}: take both from one source"
             )

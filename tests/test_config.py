@@ -26,7 +26,8 @@ def test_a_recipe_loads_and_says_how_it_is_used(path: Path) -> None:
     assert path.suffix == ".yaml"
     recipe = Recipe.read_yaml(path)
     assert isinstance(recipe.model, ModelConfig)
-    assert f"activity train config/recipes/{path.name}" in path.read_text(encoding="utf-8")
+    made_by = "train" if recipe.model.zero_shot is None else "assemble"
+    assert f"activity {made_by} config/recipes/{path.name}" in path.read_text(encoding="utf-8")
 
 
 def test_the_demos_weights_stay_below_ten_megabytes() -> None:

@@ -28,7 +28,7 @@ def recipe_values(
 ) -> dict[str, Any]:
     """A recipe over the folders that are given: pictures and video in a space ``sight``, sound in ``sound``."""
     given = {"image": image, "audio": audio, "video": video}
-    sections: dict[str, Any] = {name: None for name in ("video", "audio", "text")}
+    sections: dict[str, Any] = dict.fromkeys(("video", "audio", "text"))
     spaces: dict[str, Any] = {}
     for name, folder in given.items():
         if folder is None:

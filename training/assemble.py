@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from models.checkpoint import CheckpointDescription, save_checkpoint
+from models.config import ModelConfig
 from models.model import build_model
 from models.pretrained.label_tower import load_label_tokenizer
 from models.pretrained.resolve import label_towers_of, load_pretrained, resolve_pretrained
@@ -12,6 +13,19 @@ from models.pretrained.words import load_source_tokenizer
 from models.settings import SettingsError
 from models.side_models import copy_side_models
 from training.recipe import Recipe
+
+
+def check_trainable(config: ModelConfig) -> None:
+    """Check that a model is one to train.
+
+    Raises:
+        SettingsError: it is put together from pretrained parts.
+    """
+    if config.zero_shot is not None:
+        raise SettingsError(
+            "a recipe with model.zero_shot is not trained: `activity assemble` makes its checkpoint, which "
+            "`activity fit` fits to labelled clips"
+        )
 
 
 def assemble(recipe: Recipe, output: Path, *, command: str) -> CheckpointDescription:

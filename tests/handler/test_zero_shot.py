@@ -212,9 +212,7 @@ labels_or_not = st.lists(st.text(st.characters(categories=None), max_size=12), m
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(labels=labels_or_not, templates=st.lists(st.text("{} ab", max_size=8), max_size=3) | anything, weights=anything)
-def test_whatever_is_asked_is_never_a_defect(
-    both: ActivityPipeline, labels: Any, templates: Any, weights: Any
-) -> None:
+def test_whatever_is_asked_is_never_a_defect(both: ActivityPipeline, labels: Any, templates: Any, weights: Any) -> None:
     options = {"labels": labels, "templates": templates, "weights": weights}
     status, _ = ask(both, {"image": png(PICTURE)}, **options)
     assert status in (200, 400)
