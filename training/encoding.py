@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,13 +25,22 @@ NO_TOKEN = -1
 
 
 @dataclass(frozen=True)
+class Cached:
+    """What a training's batches hold instead of raw contents (:mod:`training.tokens`)."""
+
+    tokens: bool = False
+    """The tokens of every modality."""
+    features: frozenset[Modality] = frozenset()
+    """The modalities of which they hold a pretrained backbone's features."""
+
+
+@dataclass(frozen=True)
 class RunEncoder:
     """Encodes the hops of a batch's runs."""
 
     model: ActivityModel
     transforms: Transforms
-    encoded: bool = False
-    """The batches hold tokens that were computed beforehand."""
+    cached: Cached = Cached()
 
     def __call__(
         self,
@@ -53,11 +63,19 @@ class RunEncoder:
         """
         tokens = {}
         for index, (name, tensors) in enumerate(batch.inputs.items()):
-            if self.encoded:
+            if self.cached.tokens:
                 tokens[name] = tensors[0]
                 continue
             with torch.set_grad_enabled(torch.is_grad_enabled() and name not in frozen):
+                if name in self.cached.features:
+                    tokens[name] = self._project(name, tensors[0])
+                    continue
                 tokens[name] = self._encode(name, tensors, batch.masks[:, index], augmenter, mixing)
+        return tokens
+
+    def _project(self, name: Modality, features: Tensor) -> Tensor:
+        encoder: Any = self.model.encoders[name]
+        tokens: Tensor = encoder.project(features)
         return tokens
 
     def _encode(

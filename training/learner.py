@@ -20,7 +20,7 @@ from training.augment.config import AugmentationConfig
 from training.balance import balance_coefficients, balance_gradients, truth_scores
 from training.classification import counted_windows, label_loss, right_windows
 from training.dataset import RunBatch
-from training.encoding import RunEncoder, cut_masks, cut_windows
+from training.encoding import Cached, RunEncoder, cut_masks, cut_windows
 from training.losses import masked_mean
 from training.masks import draw_masks, keep_single
 from training.mixup import draw_mixing
@@ -40,7 +40,7 @@ class Learner(LightningModule):
         transforms: the server's own transforms.
         recipe: the settings.
         steps_per_epoch: optimizer steps in an epoch.
-        encoded: whether the runs hold tokens instead of raw contents (:mod:`training.tokens`).
+        cached: what the runs hold instead of raw contents.
     """
 
     def __init__(
@@ -50,14 +50,14 @@ class Learner(LightningModule):
         recipe: Recipe,
         *,
         steps_per_epoch: int,
-        encoded: bool = False,
+        cached: Cached | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.transforms = transforms
         self.recipe = recipe
         self.steps_per_epoch = steps_per_epoch
-        self.encode = RunEncoder(model, transforms, encoded=encoded)
+        self.encode = RunEncoder(model, transforms, cached or Cached())
         self.augmenter = Augmenter(recipe.augmentation, self.config)
         fused_width: Any = model.fusion.output_width
         self.objectives = build_objectives(recipe.objectives, self.config, fused_width)

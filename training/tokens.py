@@ -1,14 +1,19 @@
-"""Tokens computed beforehand: with frozen encoders and unchanged inputs a clip's are the same in every epoch."""
+"""Computed beforehand: with frozen encoders and unchanged inputs a clip's tokens are the same in every epoch.
+
+Of a pretrained encoder whose backbone alone is frozen that holds for the backbone's features; its projection learns.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import torch
+from torch import Tensor
 
 from handler.transform import HopInputs, Transforms
 from models.config import Modality
 from models.model import ActivityModel
+from models.pretrained.encoder import PretrainedEncoder
 from training.dataset import Contents
 from training.recipe import Recipe
 
@@ -20,6 +25,41 @@ def may_cache(recipe: Recipe) -> bool:
     return recipe.always_frozen == set(recipe.model.modalities) and not recipe.changes_inputs
 
 
+def cached_backbones(recipe: Recipe, model: ActivityModel) -> frozenset[Modality]:
+    """The modalities whose backbone is frozen for good, and whose inputs nothing changes."""
+    if recipe.training.mixup_alpha > 0:
+        return frozenset()
+    augmented = recipe.augmentation.modalities
+    return frozenset(
+        name
+        for name, encoder in model.encoders.items()
+        if isinstance(encoder, PretrainedEncoder) and encoder.is_frozen and name not in augmented
+    )
+
+
+def extract_features(
+    model: ActivityModel,
+    transforms: Transforms,
+    clips: Sequence[Contents],
+    device: torch.device,
+    names: Collection[Modality],
+) -> list[Contents]:
+    """The backbones' features of what the clips' hops hold, each different content once.
+
+    Returns:
+        For each clip the features ``(U, S, F)`` float32, on the CPU, of the modalities of ``names``; its raw contents
+        of the others.
+    """
+
+    def extract(name: Modality, *inputs: Tensor) -> Tensor:
+        encoder = model.encoders[name]
+        assert isinstance(encoder, PretrainedEncoder)  # noqa: S101 - as cached_backbones chose it
+        return encoder.features(*inputs)
+
+    extracted = _compute(model, transforms, clips, device, names, extract)
+    return [{**held, **of_clip} for held, of_clip in zip(clips, extracted, strict=True)]
+
+
 def encode_contents(
     model: ActivityModel, transforms: Transforms, clips: Sequence[Contents], device: torch.device
 ) -> list[Contents]:
@@ -28,18 +68,28 @@ def encode_contents(
     Returns:
         For each clip and modality the tokens ``(U, S, D)`` float32, on the CPU, and their places.
     """
+    return _compute(model, transforms, clips, device, transforms.config.modalities, model.encode)
+
+
+def _compute(
+    model: ActivityModel,
+    transforms: Transforms,
+    clips: Sequence[Contents],
+    device: torch.device,
+    names: Collection[Modality],
+    encode: Callable[..., Tensor],
+) -> list[Contents]:
+    """What ``encode`` gives of each different content, batch by batch, in evaluation mode."""
     training = model.training
     model.to(device).eval()
     transforms.to(device)
     encoded: list[dict[Modality, HopInputs]] = [{} for _ in clips]
     with torch.no_grad():  # what inference mode makes cannot be trained on
-        for name in transforms.config.modalities:
+        for name in names:
             for held, result in zip(clips, encoded, strict=True):
                 batches = zip(*(tensor.split(ROWS_PER_BATCH) for tensor in held[name].tensors), strict=True)
                 tokens = [
-                    model.encode(name, *transforms.prepare(name, *(tensor.to(device) for tensor in batch)))
-                    .float()
-                    .cpu()
+                    encode(name, *transforms.prepare(name, *(tensor.to(device) for tensor in batch))).float().cpu()
                     for batch in batches
                 ]
                 result[name] = HopInputs((torch.cat(tokens),), held[name].places)

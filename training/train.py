@@ -17,7 +17,7 @@ from handler.runtime import choose_runtime
 from handler.transform import Transforms
 from models.checkpoint import Checkpoint, CheckpointDescription, load_checkpoint, save_checkpoint
 from models.config import ModelConfig
-from models.model import build_model
+from models.model import ActivityModel, build_model
 from models.pretrained.adapt import inject_adapters, merge_adapters
 from models.pretrained.resolve import load_pretrained, resolve_pretrained
 from models.pretrained.words import load_source_tokenizer
@@ -26,6 +26,7 @@ from models.tokenizer import train_tokenizer
 from training.assemble import check_trainable
 from training.calibrate import fit_temperature, score_held_out
 from training.dataset import (
+    Contents,
     Decode,
     LabelledClip,
     RunDataset,
@@ -34,13 +35,14 @@ from training.dataset import (
     gather_contents,
     unusable_parts,
 )
+from training.encoding import Cached
 from training.initial import TakenWeights, adopt_statistics, adopt_tokenizer, check_frozen, take_weights
 from training.learner import Learner
 from training.loop import RESUME_FILE, STATE_KEY, Loop, Ranks, count_steps
 from training.manifest import ManifestEntry, read_manifest
 from training.recipe import Recipe
 from training.statistics import fit_statistics
-from training.tokens import encode_contents, may_cache
+from training.tokens import cached_backbones, encode_contents, extract_features, may_cache
 
 
 @dataclass(frozen=True)
@@ -193,11 +195,7 @@ def _build(
     load_pretrained(model, parts.config, but=() if parts.taken is None else parts.taken.encoders)
     check_frozen(recipe, parts.taken)
     inject_adapters(model)
-    contents = [gather_contents(clips, transforms) for clips in (parts.learned, parts.held)]
-    encoded = may_cache(recipe)
-    if encoded:
-        contents = [encode_contents(model, transforms, clips, parts.device) for clips in contents]
-        watch.note("every encoder is frozen: the clips' tokens were computed once and stay in memory")
+    contents, cached = _compute_beforehand(parts, model, transforms, watch)
     splits = (parts.learned, "to learn from", contents[0]), (parts.held, "of split 'val'", contents[1])
     dataset, validation = (
         RunDataset(
@@ -212,7 +210,22 @@ def _build(
     for runs, (_, which, _) in zip((dataset, validation), splits, strict=True):
         _check_labelled(runs, which)
     steps = count_steps(dataset, recipe, ranks)
-    return Learner(model, transforms, recipe, steps_per_epoch=steps, encoded=encoded), dataset, validation
+    return Learner(model, transforms, recipe, steps_per_epoch=steps, cached=cached), dataset, validation
+
+
+def _compute_beforehand(
+    parts: _Parts, model: ActivityModel, transforms: Transforms, watch: Watch
+) -> tuple[list[list[Contents]], Cached]:
+    """What the hops of both splits' clips hold, with tokens or features in its place where these never change."""
+    contents = [gather_contents(clips, transforms) for clips in (parts.learned, parts.held)]
+    if may_cache(parts.recipe):
+        watch.note("every encoder is frozen: the clips' tokens were computed once and stay in memory")
+        return [encode_contents(model, transforms, clips, parts.device) for clips in contents], Cached(tokens=True)
+    names = cached_backbones(parts.recipe, model)
+    if names:
+        contents = [extract_features(model, transforms, clips, parts.device, names) for clips in contents]
+        watch.note(f"frozen backbones: the clips' features of {', '.join(sorted(names))} were computed once")
+    return contents, Cached(features=names)
 
 
 def _save(parts: _Parts, learner: Learner, output: Path, command: str, initial: Initial | None) -> float:

@@ -18,6 +18,7 @@ from models.settings import SettingsError
 from models.tokenizer import train_tokenizer
 from tests.training.clips import TINY, decode_once
 from training.dataset import LabelledClip, RunDataset, gather_contents, stack_runs
+from training.encoding import Cached
 from training.initial import adopt_statistics, take_weights
 from training.learner import Learner
 from training.recipe import Recipe
@@ -94,7 +95,7 @@ def test_cached_tokens_are_what_the_encoders_give(tiny_clips: list[LabelledClip]
     for contents, encoded in ((raw, False), (tokens, True)):
         dataset = RunDataset(tiny_clips, transforms, hops_per_run=6, seed=0, contents=contents)
         batch = stack_runs([dataset[index] for index in range(6)])
-        learner = Learner(model, transforms, recipe, steps_per_epoch=1, encoded=encoded).eval()
+        learner = Learner(model, transforms, recipe, steps_per_epoch=1, cached=Cached(tokens=encoded)).eval()
         with torch.no_grad():
             logits.append(learner(batch, [batch.masks])[0])
     torch.testing.assert_close(logits[0], logits[1], rtol=0, atol=1e-5)

@@ -30,9 +30,7 @@ class Augmenter:
     """
 
     def __init__(self, config: AugmentationConfig, model: ModelConfig) -> None:
-        single = [name for name in AugmentationConfig.model_fields if name != "vectors"]
-        asked = {name for name in single if getattr(config, name) is not None} | set(config.vectors)
-        unknown = asked - set(model.modalities)
+        unknown = config.modalities - set(model.modalities)
         if unknown:
             raise SettingsError(
                 f"augmentation is of {', '.join(sorted(unknown))}, which the model does not have. "

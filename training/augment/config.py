@@ -125,3 +125,9 @@ class AugmentationConfig(Settings):
     audio: AudioAugmentation | None = None
     text: TextAugmentation | None = None
     vectors: dict[Name, VectorAugmentation] = Field(default_factory=dict)
+
+    @property
+    def modalities(self) -> frozenset[Name]:
+        """Those whose inputs it changes."""
+        single = {name for name in type(self).model_fields if name != "vectors" and getattr(self, name) is not None}
+        return frozenset(single | set(self.vectors))
