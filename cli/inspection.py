@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from models.inspection import ModelCost
 
 
+LABEL_TOKENS = 8
+"""Of the label whose cost stands for others: a few words with their beginning and end."""
+UNITS = {"encoders": "a hop", "towers": "a label"}
+
+
 def inspect_model(
     source: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, or a checkpoint's folder.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Also save the figures as JSON here.")] = None,
@@ -54,18 +59,32 @@ def _read_config(source: Path) -> ModelConfig:
 
 
 def _measure(config: ModelConfig) -> ModelCost:
-    from handler.clip import Clip  # noqa: PLC0415 - as above
+    import torch  # noqa: PLC0415 - as above
+
+    from handler.clip import Clip  # noqa: PLC0415
     from handler.transform import Transforms  # noqa: PLC0415
     from handler.windows import Span, build_schedule  # noqa: PLC0415
     from models.inspection import measure_cost  # noqa: PLC0415
     from models.model import build_model  # noqa: PLC0415
+    from models.pretrained.label_tower import label_tokens  # noqa: PLC0415
+    from models.pretrained.resolve import label_towers_of  # noqa: PLC0415
     from models.tokenizer import train_tokenizer  # noqa: PLC0415
 
     tokenizer = None if config.text is None else train_tokenizer([], config.text.vocab_size)
     transforms = Transforms(config, tokenizer)
     empty = Clip(schedule=build_schedule(Span(0.0, config.windows.window_seconds), config.windows), modalities={})
-    hop_inputs = {name: transforms.prepare(name, *transforms.gather(name, empty).tensors) for name in config.modalities}
-    return measure_cost(build_model(config), hop_inputs, window_hops=config.windows.hops)
+
+    def words(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.zeros(1, count, dtype=torch.int64), torch.ones(1, count, dtype=torch.bool)
+
+    hop_inputs: dict[str, tuple[torch.Tensor, ...]] = {}
+    for name in config.modalities:
+        if name == "text" and config.text is not None and config.text.pretrained is not None:
+            hop_inputs[name] = words(config.text.max_tokens)
+        else:
+            hop_inputs[name] = transforms.prepare(name, *transforms.gather(name, empty).tensors)
+    labels = {space: words(label_tokens(tower, LABEL_TOKENS)) for space, tower in label_towers_of(config).items()}
+    return measure_cost(build_model(config), hop_inputs, window_hops=config.windows.hops, label_inputs=labels)
 
 
 def to_json(cost: ModelCost) -> dict[str, object]:
@@ -78,11 +97,14 @@ def show_cost(cost: ModelCost, config: ModelConfig, console: Console) -> None:
     """Print a row a part and what they come to."""
     windows = config.windows
     title = f"windows of {windows.window_seconds:g} s, {windows.hops} hops of {windows.stride_seconds:g} s"
-    table = Table("part", title=f"{config.fusion.kind} fusion, {len(config.labels)} labels; {title}")
+    kind = f"{config.fusion.kind} fusion" if config.zero_shot is None else "late fusion of scores"
+    chosen = config.zero_shot is not None and config.zero_shot.takes_labels
+    labels = f"{len(config.labels)} labels" + (", or a request's own" if chosen else "")
+    table = Table("part", title=f"{kind}, {labels}; {title}")
     for heading in ("parameters", "weights", "FLOPs", "for"):
         table.add_column(heading, justify="right")
     for part in cost.parts:
-        unit = "a hop" if part.name.startswith("encoders.") else "a window"
+        unit = UNITS.get(part.name.partition(".")[0], "a window")
         table.add_row(part.name, f"{part.num_parameters:,}", _bytes(part.state_bytes), _flops(part.flops), unit)
     table.add_section()
     table.add_row(

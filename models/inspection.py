@@ -16,20 +16,24 @@ from models.config import Modality
 from models.model import ActivityModel
 from models.transformer import Attention, FeedForward
 
+TOWERS = "towers."
+"""What the names of the parts begin with that embed labels."""
+
 
 @dataclass(frozen=True)
 class PartCost:
     """One part of a model."""
 
     name: str
-    """``encoders.NAME``, ``fusion`` or ``head``."""
+    """``encoders.NAME``, ``fusion``, ``head``, or ``towers.NAME`` of a space of labels."""
     num_parameters: int
     num_biases: int
     """Of the parameters, the biases of linear, convolution and attention layers, which published counts leave out."""
     state_bytes: int
     """Of its tensors in the checkpoint."""
     flops: int
-    """Of an encoder for one hop, of fusion and head for one window; a multiplication and an addition count two."""
+    """Of an encoder for one hop, of fusion and head for one window, of a tower for one label, which is embedded once;
+    a multiplication and an addition count two."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +67,16 @@ class ModelCost:
     @property
     def first_window_flops(self) -> int:
         """A window that stands alone: each of its hops encoded, then fused and classified."""
-        return sum(part.flops * (self.window_hops if _is_encoder(part) else 1) for part in self.parts)
+        return sum(part.flops * (self.window_hops if _is_encoder(part) else 1) for part in self._of_windows)
 
     @property
     def next_window_flops(self) -> int:
         """Each window after it, which shares all hops but one."""
-        return sum(part.flops for part in self.parts)
+        return sum(part.flops for part in self._of_windows)
+
+    @property
+    def _of_windows(self) -> list[PartCost]:
+        return [part for part in self.parts if not part.name.startswith(TOWERS)]
 
 
 def _is_encoder(part: PartCost) -> bool:
@@ -101,7 +109,11 @@ def count_biases(module: nn.Module) -> int:
 
 
 def measure_cost(
-    model: ActivityModel, hop_inputs: Mapping[Modality, tuple[Tensor, ...]], *, window_hops: int
+    model: ActivityModel,
+    hop_inputs: Mapping[Modality, tuple[Tensor, ...]],
+    *,
+    window_hops: int,
+    label_inputs: Mapping[str, tuple[Tensor, Tensor]] | None = None,
 ) -> ModelCost:
     """Count a model's parts by running one hop of each modality and one window.
 
@@ -109,6 +121,7 @@ def measure_cost(
         model: the model; left as it is.
         hop_inputs: for each of its modalities what its encoder takes for one hop: tensors whose first axis is 1.
         window_hops: hops in a window.
+        label_inputs: for each space of labels the ids and the mask of one label, each ``(1, S)``.
     """
     was_training = model.training
     model.eval()
@@ -128,9 +141,14 @@ def measure_cost(
         before = counter.get_total_flops()
         model.head(fused)
         flops["head"] = counter.get_total_flops() - before
+        for space, (token_ids, token_mask) in (label_inputs or {}).items():
+            before = counter.get_total_flops()
+            model.towers[space](token_ids, token_mask)
+            flops[TOWERS + space] = counter.get_total_flops() - before
     model.train(was_training)
     parts = [(f"encoders.{name}", model.encoders[name]) for name in hop_inputs]
     parts += [("fusion", model.fusion), ("head", model.head)]
+    parts += [(TOWERS + space, model.towers[space]) for space in label_inputs or {}]
     return ModelCost(
         parts=tuple(_part(name, module, flops[name]) for name, module in parts),
         window_hops=window_hops,

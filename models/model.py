@@ -55,6 +55,7 @@ class ActivityModel(nn.Module):
         self.encoders = nn.ModuleDict({str(name): encoder for name, encoder in encoders.items()})
         self.fusion = fusion
         self.head = head
+        self.towers = nn.ModuleDict()  # of labels, where these are a request's choice
         self.embedding = embedding
 
     @property

@@ -128,7 +128,7 @@ class ZeroShotModel(ActivityModel):
         num_labels: int = 0,
     ) -> None:
         super().__init__(encoders, WindowMeans(widths), Probes(widths, config, num_labels))
-        self.towers = nn.ModuleDict(towers)
+        self.towers.update(towers)
 
     @property
     def token_widths(self) -> Mapping[Modality, int]:

@@ -121,6 +121,11 @@ def load_label_tokenizer(config: PretrainedConfig) -> Tokenizer:
     return tokenizer
 
 
+def label_tokens(config: PretrainedConfig, count: int) -> int:
+    """How many tokens a resolved source's encoder reads of a label that has ``count``: more where it reads padding."""
+    return min(count, most_tokens(config)) if processor_of(config)["masked"] else most_tokens(config)
+
+
 def load_tower(tower: LabelTower) -> None:
     """Fill a tower with its source's weights.
 

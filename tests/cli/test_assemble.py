@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from cli.app import app
 from cli.archive import build_archive
 from cli.assemble import assemble
 from cli.canary import Canary, compare_predictions, read_canary
@@ -82,3 +84,15 @@ def test_a_canary_with_an_embedding_is_judged_by_it() -> None:
     assert "the embedding is another" in (compare_predictions(expected, answer([0.0, 0.0], 0.55)) or "")
     assert "the score of a is 0.2" in (compare_predictions(expected, answer([1.0, 0.1], 0.2)) or "")
     assert Canary({}, expected).options == {}
+
+
+def test_inspect_shows_what_a_label_costs(recipe: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["inspect", str(recipe), "--output", str(tmp_path / "cost.json")])
+    assert result.exit_code == 0, result.output
+    assert "late fusion of scores, 0 labels, or a request's own" in " ".join(result.output.split())
+    cost = json.loads((tmp_path / "cost.json").read_text(encoding="utf-8"))
+    parts = {part["name"]: part for part in cost["parts"]}
+    assert parts["towers.sight"]["flops"] > 0
+    # a window of one hop: no label is embedded for it
+    assert cost["next_window_flops"] == parts["encoders.image"]["flops"] + parts["encoders.audio"]["flops"]
+    assert cost["num_parameters"] == sum(part["num_parameters"] for part in parts.values())
