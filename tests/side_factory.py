@@ -6,10 +6,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import AddedToken
-from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers import AddedToken, Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.normalizers import Lowercase
+from tokenizers.pre_tokenizers import ByteLevel, Whitespace
 from transformers import (
+    BertTokenizer,
+    BlipConfig,
+    BlipForConditionalGeneration,
+    BlipImageProcessor,
+    BlipProcessor,
+    CLIPImageProcessor,
+    CLIPVisionConfig,
     GenerationConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    PreTrainedTokenizerFast,
     WhisperConfig,
     WhisperFeatureExtractor,
     WhisperForConditionalGeneration,
@@ -25,6 +39,7 @@ from tests.models.tiny import tiny_model, tiny_tokenizer
 
 WORDS = ("stir", "chop", "pour", "milk")
 SPACE = "\u0120"  # how the byte-level alphabet writes it
+CAPTIONS = ("stir", "chop", "pour", "milk", "soup", "the", "slowly", "pan", "in", "man")
 SPOKEN = {*(SPACE + word for word in WORDS), ".", ","}
 
 
@@ -97,6 +112,102 @@ def whisper_tokenizer() -> Any:
     times = (f"<|{place * 0.02:.2f}|>" for place in range(1501))
     tokenizer.add_tokens([AddedToken(name, special=False, normalized=False) for name in times])
     return tokenizer
+
+
+def tiny_blip(folder: Path, *, seed: int = 0) -> Path:
+    """A BLIP that captions with a dozen words."""
+    torch.manual_seed(seed)
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "a", "video", "of", *CAPTIONS]
+    tokenizer = BertTokenizer(vocab={word: place for place, word in enumerate(words)}, bos_token="[DEC]")
+    config = BlipConfig(
+        text_config={
+            "vocab_size": len(words),
+            "hidden_size": 32,
+            "encoder_hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "max_position_embeddings": 64,
+            "projection_dim": 16,
+            "bos_token_id": words.index("[DEC]"),
+            "sep_token_id": words.index("[SEP]"),
+            "eos_token_id": words.index("[SEP]"),
+            "pad_token_id": 0,
+            "initializer_range": 0.5,
+        },
+        vision_config={
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "image_size": 32,
+            "patch_size": 16,
+            "projection_dim": 16,
+            "initializer_range": 0.5,
+        },
+        projection_dim=16,
+        image_text_hidden_size=16,
+    )
+    BlipForConditionalGeneration(config).eval().save_pretrained(folder)
+    BlipProcessor(BlipImageProcessor(size={"height": 32, "width": 32}), tokenizer).save_pretrained(folder)
+    return folder
+
+
+CHAT = (
+    "{% for message in messages %}USER: {% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<image> {% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endfor %} ASSISTANT:"
+)
+
+
+def tiny_llava(folder: Path, *, seed: int = 0, chat: bool = True) -> Path:
+    """A LLaVA of a tiny CLIP and a tiny Llama; with a chat template or without."""
+    torch.manual_seed(seed)
+    words = ["<unk>", "<s>", "</s>", "<pad>", "<image>", "user", "assistant", ":", *CAPTIONS]
+    backend = Tokenizer(WordLevel({word: place for place, word in enumerate(words)}, unk_token="<unk>"))
+    backend.normalizer = Lowercase()
+    backend.pre_tokenizer = Whitespace()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        unk_token="<unk>",
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        extra_special_tokens={"image_token": "<image>"},
+    )
+    vision = CLIPVisionConfig(
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=32,
+        patch_size=16,
+        projection_dim=16,
+        initializer_factor=5.0,
+    )
+    text = LlamaConfig(
+        vocab_size=len(words),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        initializer_range=0.5,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=3,
+    )
+    config = LlavaConfig(vision_config=vision, text_config=text, image_token_index=4, vision_feature_layer=-1)
+    LlavaForConditionalGeneration(config).eval().save_pretrained(folder)
+    sizes = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
+    LlavaProcessor(
+        CLIPImageProcessor(**sizes),
+        tokenizer,
+        patch_size=16,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=CHAT if chat else None,
+    ).save_pretrained(folder)
+    return folder
 
 
 def write_checkpoint(folder: Path, config: ModelConfig) -> Path:
