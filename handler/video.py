@@ -139,7 +139,7 @@ def to_square(frame: av.VideoFrame, size: int, reformatter: VideoReformatter) ->
 def to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> NDArray[np.uint8]:
     """A frame at its own size: ``(3, H, W)`` uint8 RGB, converted as PyAV's own ``to_ndarray`` does."""
     picture = reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
-    return picture.transpose(2, 0, 1)
+    return np.asarray(picture.transpose(2, 0, 1), dtype=np.uint8)
 
 
 def check_pixels(width: int, height: int, limits: Limits) -> None:

@@ -43,7 +43,7 @@ def tiny_ast(folder: Path) -> Path:
     torch.manual_seed(0)
     config = ASTConfig(
         hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, num_mel_bins=32,
-        max_length=320, patch_size=16, frequency_stride=10, time_stride=10, num_labels=3,
+        max_length=320, patch_size=16, frequency_stride=10, time_stride=10,
     )  # fmt: skip
     return _save(ASTForAudioClassification(config), folder, ASTFeatureExtractor(num_mel_bins=32, max_length=320))
 
@@ -88,7 +88,7 @@ def tiny_clap(folder: Path, *, fusion: bool = False) -> Path:
 
     torch.manual_seed(0)
     special = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
-    pairs = [("t", "h"), ("th", "e"), ("s", "t"), ("i", "r"), ("st", "ir")]
+    pairs: Any = [("t", "h"), ("th", "e"), ("s", "t"), ("i", "r"), ("st", "ir")]
     entries = (*special, *BYTES, *("".join(pair) for pair in pairs))
     tokenizer = RobertaTokenizer(
         vocab={entry: place for place, entry in enumerate(entries)}, merges=pairs, model_max_length=12
@@ -133,7 +133,8 @@ def clip_tokenizer(max_tokens: int) -> Any:
     entries = (*BYTES, *(f"{it}</w>" for it in BYTES), *("".join(pair) for pair in MERGES))
     entries = (*entries, "<|startoftext|>", "<|endoftext|>")
     vocab = {entry: place for place, entry in enumerate(entries)}
-    return CLIPTokenizer(vocab=vocab, merges=list(MERGES), model_max_length=max_tokens)
+    merges: Any = list(MERGES)
+    return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=max_tokens)
 
 
 def tiny_clip(folder: Path) -> Path:
@@ -188,7 +189,9 @@ def tiny_dinov2(folder: Path) -> Path:
     from transformers import BitImageProcessor, Dinov2Config, Dinov2Model
 
     torch.manual_seed(0)
-    layers = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "mlp_ratio": 2}
+    layers: dict[str, Any] = {
+        "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "mlp_ratio": 2,
+    }  # fmt: skip
     processor = BitImageProcessor(size={"shortest_edge": 40}, crop_size={"height": 32, "width": 32})
     return _save(Dinov2Model(Dinov2Config(**layers, image_size=64, patch_size=16)), folder, processor)
 
@@ -214,7 +217,9 @@ def tiny_videomae_pretraining(folder: Path) -> Path:
     from transformers import VideoMAEConfig, VideoMAEForPreTraining, VideoMAEImageProcessor
 
     torch.manual_seed(0)
-    decoder = {"decoder_hidden_size": 8, "decoder_num_hidden_layers": 1, "decoder_intermediate_size": 16}
+    decoder: dict[str, Any] = {
+        "decoder_hidden_size": 8, "decoder_num_hidden_layers": 1, "decoder_intermediate_size": 16,
+    }  # fmt: skip
     config = VideoMAEConfig(
         **_CLIPS, patch_size=16, num_frames=4, tubelet_size=2, use_mean_pooling=False, decoder_num_attention_heads=2,
         **decoder,

@@ -7,6 +7,7 @@ measured and saved: a checkpoint has the source's own tensors, and nothing but a
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from torch import nn
 
@@ -53,6 +54,7 @@ def _inject(encoder: PretrainedEncoder, config: LoraConfig) -> None:
     from peft import inject_adapter_in_model  # noqa: PLC0415
 
     linear = {name.rpartition(".")[2] for name, it in encoder.backbone.named_modules() if isinstance(it, nn.Linear)}
+    linear -= set(encoder.not_called)
     wanted = set(QUERIES_AND_VALUES) & linear if config.targets is None else set(config.targets)
     missing = wanted - linear
     if missing or not wanted:
@@ -60,7 +62,6 @@ def _inject(encoder: PretrainedEncoder, config: LoraConfig) -> None:
             f"{encoder.config.source} has no linear layer called {', '.join(sorted(missing or QUERIES_AND_VALUES))}: "
             f"lora.targets can name {', '.join(sorted(linear)) or 'none'}"
         )
-    settings = PeftConfig(
-        r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules=sorted(wanted)
-    )
+    alpha: Any = config.alpha  # annotated as a whole number, and only divided by the rank
+    settings = PeftConfig(r=config.rank, lora_alpha=alpha, lora_dropout=config.dropout, target_modules=sorted(wanted))
     inject_adapter_in_model(settings, encoder.backbone, adapter_name=ADAPTER)

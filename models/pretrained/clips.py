@@ -44,7 +44,8 @@ class StepEncoder(ClipEncoder):
         settings: Any = self.backbone.config
         patches: Tensor = self.backbone(pixel_values=video.transpose(1, 2)).last_hidden_state
         steps = settings.num_frames // settings.tubelet_size
-        return patches.unflatten(1, (steps, -1)).mean(dim=2)
+        features: Tensor = patches.unflatten(1, (steps, -1)).mean(dim=2)
+        return features
 
 
 class SummaryEncoder(ClipEncoder):

@@ -34,6 +34,9 @@ class PretrainedEncoder(nn.Module):
         SettingsError: more last blocks are to learn than there are.
     """
 
+    not_called: tuple[str, ...] = ()
+    """The backbone's linear layers whose weights it reads without calling them: an adapter there would do nothing."""
+
     def __init__(
         self,
         backbone: nn.Module,
@@ -57,7 +60,7 @@ class PretrainedEncoder(nn.Module):
         self._check_blocks()
         self.requires_grad_(True)
 
-    def extract(self, *inputs: Tensor) -> Tensor:
+    def extract(self, *inputs: Any, **named: Any) -> Tensor:
         """What the backbone gives for a batch of hops: ``(N, S, F)`` float."""
         raise NotImplementedError
 

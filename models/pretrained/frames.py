@@ -39,10 +39,8 @@ class FrameEncoder(PretrainedEncoder):
         """
         frames, num_frames = to_frames(video)
         output = self.backbone(pixel_values=frames)
-        if self.config.output == "tokens":
-            features = output.pooler_output
-        else:
-            features = output.image_embeds if "image_embeds" in output else output.pooler_output
+        features: Tensor = output.image_embeds if "image_embeds" in output else output.pooler_output
+        if self.config.output == "embedding":
             features = functional.normalize(features, dim=-1)
         return features.view(-1, num_frames, features.shape[-1])
 

@@ -50,6 +50,7 @@ def feed_video(config: ModelConfig, frames: list[NDArray[np.uint8]]) -> torch.Te
     assert video.pretrained is not None
     geometry = build_geometry(video.pretrained)
     scaled = np.stack([geometry(frame) for frame in frames])
-    assert (scaled.dtype, scaled.shape[1:]) == (np.uint8, (3, video.size, video.size))
+    assert scaled.dtype == np.uint8
+    assert scaled.shape[1:] == (3, video.size, video.size)
     (fed,) = Transforms(config, None).prepare("video", torch.from_numpy(scaled)[None])
     return fed
