@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -150,8 +150,9 @@ class AstEncoder(SoundEncoder):
         """See :meth:`SoundEncoder.columns`."""
         backbone: Any = self.backbone
         num_bands, _ = backbone.embeddings.get_shape(backbone.config)
-        patches: Tensor = backbone(features).last_hidden_state[:, 2:]
-        return patches.unflatten(1, (num_bands, -1)).mean(dim=1)
+        patches = backbone(features).last_hidden_state[:, 2:]
+        columns: Tensor = patches.unflatten(1, (num_bands, -1)).mean(dim=1)
+        return columns
 
 
 class WaveformEncoder(SoundEncoder):
@@ -164,8 +165,21 @@ class WaveformEncoder(SoundEncoder):
         return tuple(backbone.encoder.layers)
 
 
+class WavLmEncoder(WaveformEncoder):
+    """WavLM, whose attention is one function over the weights of its layers."""
+
+    not_called = ("q_proj", "k_proj", "v_proj", "out_proj")
+
+
 class WhisperSoundEncoder(SoundEncoder):
-    """Whisper's encoder."""
+    """Whisper's encoder, whose positions are sines and stay so."""
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """See :meth:`models.pretrained.encoder.PretrainedEncoder.requires_grad_`."""
+        super().requires_grad_(requires_grad)
+        backbone: Any = self.backbone
+        backbone.embed_positions.requires_grad_(False)
+        return self
 
     def load(self, folder: Path) -> None:
         """See :meth:`models.pretrained.encoder.PretrainedEncoder.load`; a source is the whole of Whisper."""
@@ -221,7 +235,8 @@ def _build_waveform(config: PretrainedConfig, width: int, **hop: int) -> SoundEn
     backbone = getattr(transformers, names[settings.model_type])(settings)
     unused = (*WAVEFORM_HEADS, *SPEC_MASK)
     feature_width = settings.output_hidden_size if getattr(settings, "add_adapter", False) else settings.hidden_size
-    return WaveformEncoder(backbone, config, feature_width=feature_width, width=width, unused=unused, **hop)
+    encoder = WavLmEncoder if settings.model_type == "wavlm" else WaveformEncoder
+    return encoder(backbone, config, feature_width=feature_width, width=width, unused=unused, **hop)
 
 
 def _build_whisper(config: PretrainedConfig, width: int, **hop: int) -> SoundEncoder:

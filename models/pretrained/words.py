@@ -48,8 +48,8 @@ class WordsEncoder(PretrainedEncoder):
         Returns:
             ``(N, 1, F)`` float.
         """
-        mask = token_mask.long() if processor_of(self.config)["masked"] else None
-        summary = self.summarise(self.backbone(input_ids=token_ids, attention_mask=mask), token_mask)
+        output = self.backbone(input_ids=token_ids, attention_mask=token_mask.long())
+        summary = self.summarise(output, token_mask)
         if self.config.output == "embedding":
             summary = functional.normalize(summary, dim=-1)
         return summary[:, None]

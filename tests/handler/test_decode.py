@@ -18,6 +18,7 @@ from handler.limits import Limits
 from handler.windows import Span, build_schedule
 from models.config import ModelConfig, WindowConfig
 from models.encoder_config import AudioConfig, CropConfig
+from models.pretrained.config import PretrainedConfig
 from tests.handler.requests import make_request
 from tests.media import X264, Picture, Sound, nearest_place, png, render, sine
 from tests.models.tiny import TINY
@@ -156,6 +157,13 @@ def test_hops_overlap_by_the_context_and_silence_stands_at_both_ends() -> None:
     assert hops[0, CONTEXT:].tolist() == list(range(1, 8121))
     assert hops[1, : 8000 + CONTEXT].tolist() == list(range(7881, 16_001))
     assert hops[1, 8000 + CONTEXT :].tolist() == [0.0] * CONTEXT
+
+
+def test_a_pretrained_encoders_hops_do_not_overlap() -> None:
+    schedule = build_schedule(Span(0.0, 1.0), WindowConfig())
+    waveform = Waveform(np.arange(1, 16_001, dtype=np.float32), RATE, 0.0)
+    audio = AudioConfig(encoder="pretrained", pretrained=PretrainedConfig(source="a folder"))
+    assert cut_samples(waveform, schedule, audio).tolist() == [list(range(1, 8001)), list(range(8001, 16_001))]
 
 
 def test_hops_can_be_written_to_as_torch_expects() -> None:

@@ -41,6 +41,16 @@ def test_each_text_counts_once_and_padding_is_cut_off() -> None:
     assert places.tolist() == [[0, 0], [1, 0]]
 
 
+def test_the_first_word_of_anothers_vocabulary_is_no_padding() -> None:
+    token_ids = torch.tensor([[[0, 6, 9, 9], [0, 9, 9, 9]]])
+    token_mask = torch.tensor([[[True, True, False, False], [True, False, False, False]]])
+    (ids, mask), places = distinct_contents("text", (token_ids, token_mask))
+    assert places is not None
+    assert places.tolist() == [[1, 0]]
+    assert mask.tolist() == [[True, False], [True, True]]
+    assert ids[mask].tolist() == [0, 0, 6]
+
+
 def test_windows_are_cut_run_by_run() -> None:
     hops = torch.arange(10).view(2, 5)
     assert cut_windows(hops, 3, 3).tolist() == [[0, 1, 2], [1, 2, 3], [2, 3, 4], [5, 6, 7], [6, 7, 8], [7, 8, 9]]

@@ -15,6 +15,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from handler.transform import Transforms
 from models.config import ModelConfig
 from models.model import build_model
+from models.pretrained.adapt import inject_adapters, merge_adapters
 from models.pretrained.build import build_pretrained
 from models.pretrained.config import PretrainedConfig
 from models.pretrained.resolve import load_pretrained, resolve_pretrained
@@ -116,7 +117,7 @@ def library(folder: Path, samples: Tensor) -> tuple[Tensor, Any]:
 
 def expected_columns(name: str, output: Any) -> Tensor:
     """The library's last states over a hop of 0.5 s, meaned over frequency: ``(T, F)``, those of its own sound."""
-    states = output.last_hidden_state[0]
+    states: Tensor = output.last_hidden_state[0]
     if name == "whisper":
         return states[:25]  # 8,000 samples, 160 a mel frame, 2 mel frames a state
     if name == "ast":
@@ -242,11 +243,51 @@ def test_training_masks_nothing_of_its_own(sources: dict[str, Path]) -> None:
     assert all(it.grad is not None for it in backbone.parameters())
 
 
-@pytest.mark.parametrize(("name", "number"), [
-    ("ast", 2), ("clap", 2), ("hubert", 2), ("wav2vec2", 2), ("wavlm", 2), ("whisper", 2)
-])  # fmt: skip
-def test_blocks_are_found(sources: dict[str, Path], name: str, number: int) -> None:
-    assert len(loaded(model_config(sources[name])).blocks) == number
+@pytest.mark.parametrize("name", MAKERS)
+def test_the_last_block_learns_alone(sources: dict[str, Path], name: str) -> None:
+    encoder = loaded(model_config(sources[name], tune="last", last_blocks=1)).train()
+    assert len(encoder.blocks) == 2
+    learning = {id(it) for it in encoder.backbone.parameters() if it.requires_grad}
+    assert learning == {id(it) for it in encoder.blocks[-1].parameters()}
+    assert [block.training for block in encoder.blocks] == [False, True]
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_adapters_begin_as_nothing_and_are_merged(sources: dict[str, Path], name: str) -> None:
+    targets = ["intermediate_dense"] if name == "wavlm" else None
+    config = model_config(sources[name], tune="lora", lora={"targets": targets})
+    encoder = loaded(config)
+    samples = hops(config)
+    before, names = encode(config, encoder, samples), list(encoder.state_dict())
+    inject_adapters(encoder)
+    torch.testing.assert_close(encode(config, encoder, samples), before, rtol=0, atol=TOLERANCE)
+    learning = [it for it in encoder.backbone.parameters() if it.requires_grad]
+    assert 0 < sum(it.numel() for it in learning) < count(encoder.backbone)
+    with torch.no_grad():
+        for parameter in learning:
+            parameter.add_(0.05)
+    changed = encode(config, encoder, samples)
+    assert (changed - before).abs().max() > 100 * TOLERANCE
+    merge_adapters(encoder)
+    torch.testing.assert_close(encode(config, encoder, samples), changed, rtol=0, atol=TOLERANCE)
+    assert list(encoder.state_dict()) == names
+
+
+def test_wavlms_attention_takes_no_adapters(sources: dict[str, Path]) -> None:
+    """It would read the weights past them, and they would never learn."""
+    for targets in (None, ["q_proj"]):
+        encoder = loaded(model_config(sources["wavlm"], tune="lora", lora={"targets": targets}))
+        with pytest.raises(SettingsError, match=r"lora\.targets can name .*intermediate_dense"):
+            inject_adapters(encoder)
+
+
+def test_whispers_sines_never_learn(sources: dict[str, Path]) -> None:
+    fixed = [
+        name
+        for name, it in loaded(model_config(sources["whisper"], tune="all")).named_parameters()
+        if not it.requires_grad
+    ]
+    assert fixed == ["backbone.embed_positions.weight"]
 
 
 def test_a_picture_encoder_is_no_encoder_of_sound() -> None:

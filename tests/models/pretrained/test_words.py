@@ -12,6 +12,7 @@ from transformers import AutoModel, AutoTokenizer, BertConfig, CLIPConfig, Sigli
 from handler.transform import Transforms
 from models.config import ModelConfig
 from models.model import build_model
+from models.pretrained.adapt import inject_adapters, merge_adapters
 from models.pretrained.build import build_pretrained
 from models.pretrained.config import PretrainedConfig
 from models.pretrained.resolve import load_pretrained, resolve_pretrained
@@ -86,7 +87,7 @@ def library_vectors(name: str, folder: Path, texts: tuple[str, ...], *, joint: b
         model = AutoModel.from_pretrained(folder).eval()
     ids = library_ids(folder, texts)
     if name == "bert":
-        states = model(**ids).last_hidden_state
+        states: Tensor = model(**ids).last_hidden_state
         mask = ids["attention_mask"][..., None]
         return (states * mask).sum(dim=1) / mask.sum(dim=1)
     if joint:
@@ -189,9 +190,21 @@ def test_a_source_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_blocks_are_found(sources: dict[str, Path], name: str) -> None:
-    outputs = ["tokens"] if name == "bert" else ["tokens", "embedding"]
-    assert [len(loaded(model_config(sources[name], output=output)).blocks) for output in outputs] == [2] * len(outputs)
+def test_the_last_block_learns_alone(sources: dict[str, Path], name: str) -> None:
+    encoder = loaded(model_config(sources[name], tune="last", last_blocks=1))
+    assert len(encoder.blocks) == 2
+    learning = {id(it) for it in encoder.backbone.parameters() if it.requires_grad}
+    assert learning == {id(it) for it in encoder.blocks[-1].parameters()}
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_adapters_are_found_a_place(sources: dict[str, Path], name: str) -> None:
+    encoder = loaded(model_config(sources[name], tune="lora"))
+    names = list(encoder.state_dict())
+    inject_adapters(encoder)
+    assert len(list(encoder.state_dict())) == len(names) + 2 * 2 * 2  # of queries and values, in two blocks, two each
+    merge_adapters(encoder)
+    assert list(encoder.state_dict()) == names
 
 
 def count(config: Any, output: str) -> int:
