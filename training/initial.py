@@ -27,6 +27,10 @@ class TakenWeights:
     left: tuple[str, ...]
     """Tensors that the model keeps as they were made."""
 
+    def has_backbone(self, name: Modality) -> bool:
+        """Whether a pretrained encoder has all of its backbone's tensors; its projection may be of another width."""
+        return not any(tensor.startswith(f"encoders.{name}.backbone.") for tensor in self.left)
+
     def __str__(self) -> str:
         whole = f"the encoders of {', '.join(self.encoders)}" if self.encoders else "no whole encoder"
         return f"{self.tensors} of {self.model_tensors} tensors, with {whole}"

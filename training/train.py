@@ -19,7 +19,7 @@ from models.checkpoint import Checkpoint, CheckpointDescription, load_checkpoint
 from models.config import ModelConfig
 from models.model import ActivityModel, build_model
 from models.pretrained.adapt import inject_adapters, merge_adapters
-from models.pretrained.resolve import load_pretrained, resolve_pretrained
+from models.pretrained.resolve import load_pretrained, pretrained_of, resolve_pretrained
 from models.pretrained.words import load_source_tokenizer
 from models.settings import SettingsError
 from models.tokenizer import train_tokenizer
@@ -143,7 +143,8 @@ def train(
     state = _find_state(output, key) if resume else None
     checkpoint = None if initial is None else load_checkpoint(initial.folder)
     check_trainable(recipe.model)
-    recipe = recipe.model_copy(update={"model": resolve_pretrained(recipe.model)})
+    known = None if checkpoint is None else checkpoint.description.config
+    recipe = recipe.model_copy(update={"model": resolve_pretrained(recipe.model, known=known)})
     ranks = Ranks.of_environment()
     threads = max(1, choose_runtime().threads // ranks.local_world)
 
@@ -192,7 +193,9 @@ def _build(
     if parts.initial is not None and initial is not None:
         parts.taken = take_weights(model, parts.initial.model, encoders_only=initial.encoders_only)
         watch.note(f"taken from {initial.folder}: {parts.taken}")
-    load_pretrained(model, parts.config, but=() if parts.taken is None else parts.taken.encoders)
+    taken = parts.taken
+    had = [] if taken is None else [name for name in pretrained_of(parts.config) if taken.has_backbone(name)]
+    load_pretrained(model, parts.config, but=had)
     check_frozen(recipe, parts.taken)
     inject_adapters(model)
     contents, cached = _compute_beforehand(parts, model, transforms, watch)

@@ -32,8 +32,12 @@ def label_towers_of(config: ModelConfig) -> dict[str, PretrainedConfig]:
     return {name: space.text for name, space in spaces.items()}
 
 
-def resolve_pretrained(config: ModelConfig) -> ModelConfig:
+def resolve_pretrained(config: ModelConfig, *, known: ModelConfig | None = None) -> ModelConfig:
     """Read each source that has not been read, and set what follows from it.
+
+    Args:
+        config: of a recipe.
+        known: of a checkpoint that has read some of the same sources: these are not read again.
 
     Returns:
         A configuration from which the model is built without its sources.
@@ -48,9 +52,18 @@ def resolve_pretrained(config: ModelConfig) -> ModelConfig:
     values = config.model_dump(exclude_unset=True)
     for space, tower in towers.items():
         values["zero_shot"]["spaces"][space]["text"] = resolve_source("text", tower)
+    read_before = {} if known is None else pretrained_of(known)
     for name, pretrained in unread.items():
-        values[name] = _settled(name, getattr(config, name), resolve_source(name, pretrained))
+        resolved = _as_before(pretrained, read_before.get(name)) or resolve_source(name, pretrained)
+        values[name] = _settled(name, getattr(config, name), resolved)
     return ModelConfig.read(values, source="the model with what its pretrained sources say")
+
+
+def _as_before(config: PretrainedConfig, before: PretrainedConfig | None) -> PretrainedConfig | None:
+    """The configuration with what was read of the same source before."""
+    if before is None or (config.source, config.revision) != (before.source, before.revision):
+        return None
+    return config.model_copy(update={"architecture": before.architecture, "processor": before.processor})
 
 
 def resolve_source(modality: Modality, config: PretrainedConfig) -> PretrainedConfig:

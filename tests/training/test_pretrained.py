@@ -22,6 +22,7 @@ from models.checkpoint import read_description
 from models.model import build_model
 from models.pretrained.resolve import load_pretrained, resolve_pretrained
 from models.pretrained.weights import quiet_transformers
+from models.settings import SettingsError
 from tests.handler.requests import make_request
 from tests.pretrained_factory import tiny_clip
 from tests.training.clips import decode_tiny
@@ -31,7 +32,7 @@ from training.encoding import Cached, RunEncoder
 from training.recipe import Recipe
 from training.synth.labels import LABELS
 from training.tokens import cached_backbones, extract_features
-from training.train import Watch, train
+from training.train import Initial, Watch, train
 
 CPU = Runtime(torch.device("cpu"), torch.float32, threads=1)
 
@@ -94,6 +95,26 @@ def test_the_checkpoint_needs_its_source_no_longer(
     same = {name for name, tensor in backbone.items() if torch.equal(tensor, vision[name])}
     changed = {name.split(".")[-2] for name in backbone.keys() - same}
     assert changed == (set() if tune == "frozen" else {"q_proj", "v_proj"})
+
+
+def test_a_training_that_begins_with_a_checkpoint_needs_no_source(
+    source: Path, tiny_manifest: Path, tmp_path: Path
+) -> None:
+    folder, first, second = (tmp_path / name for name in ("source", "first", "second"))
+    shutil.copytree(source, folder)
+    recipe = recipe_of(folder, epochs=1, tune="all")
+    train(recipe, tiny_manifest, first, command="test")
+    shutil.rmtree(folder)
+    with pytest.raises(SettingsError, match="is no folder"):
+        train(recipe, tiny_manifest, second, command="test")
+    wider = recipe.model_copy(update={"model": recipe_of(folder, tune="frozen").model.model_copy(update={"width": 20})})
+    train(wider, tiny_manifest, second, command="test", initial=Initial(first))
+    before, after = (load_file(output / "model.safetensors") for output in (first, second))
+    backbone = [name for name in before if ".backbone." in name]
+    assert backbone
+    assert all(torch.equal(before[name], after[name]) for name in backbone)
+    published = load_file(source / "model.safetensors")["vision_model.post_layernorm.weight"]
+    assert not torch.equal(before["encoders.video.backbone.post_layernorm.weight"], published)
 
 
 def test_a_stopped_training_with_adapters_goes_on(source: Path, tiny_manifest: Path, tmp_path: Path) -> None:
