@@ -14,6 +14,7 @@ from cli.crossval import crossval
 from cli.errors import CommandError
 from cli.evaluate import evaluate
 from cli.fetch import fetch
+from cli.fit import fit
 from cli.importing import import_data
 from cli.inspection import inspect_model
 from cli.package import package
@@ -61,7 +62,7 @@ def flow(docstring: str) -> str:
 
 PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     SERVING: (serve, stop, status, scale, predict),
-    MODEL: (synth, import_data, split, fetch, train, assemble, crossval, evaluate, inspect_model, package),
+    MODEL: (synth, import_data, split, fetch, train, assemble, fit, crossval, evaluate, inspect_model, package),
 }
 for panel, commands in PANELS.items():
     for command in commands:

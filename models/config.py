@@ -43,10 +43,13 @@ class WindowConfig(Settings):
 
 
 class HeadConfig(Settings):
-    """The classifier. ``single_label`` scores by softmax, ``multi_label`` by sigmoid."""
+    """The classifier. ``single_label`` scores by softmax, ``multi_label`` by sigmoid.
+
+    ``hidden`` is the width of its hidden layer; null leaves it out, as ``activity fit`` does.
+    """
 
     task: Literal["single_label", "multi_label"] = "single_label"
-    hidden: PositiveInt = 128
+    hidden: PositiveInt | None = 128
 
 
 class DecisionConfig(Settings):

@@ -11,12 +11,15 @@ from models.config import HeadConfig
 
 
 class ClassificationHead(nn.Sequential):
-    """Normalise, one hidden layer, logits.
+    """Normalise, one hidden layer, logits; or, with ``hidden: null``, one linear layer alone.
 
     Input ``(B, input_width)`` float, output logits ``(B, K)`` float.
     """
 
     def __init__(self, config: HeadConfig, *, input_width: int, num_labels: int, dropout: float) -> None:
+        if config.hidden is None:
+            super().__init__(nn.Linear(input_width, num_labels))
+            return
         super().__init__(
             nn.LayerNorm(input_width),
             nn.Linear(input_width, config.hidden),

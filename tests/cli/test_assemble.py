@@ -86,6 +86,31 @@ def test_a_canary_with_an_embedding_is_judged_by_it() -> None:
     assert Canary({}, expected).options == {}
 
 
+def test_fit_shows_what_it_knows_of_each_label(recipe: Path, tmp_path: Path) -> None:
+    lines = []
+    for number, label in enumerate(("quiet", "loud", "quiet")):
+        (tmp_path / f"{number}.wav").write_bytes(wav(noise(number) * (0.01 if label == "quiet" else 1.0)))
+        (tmp_path / f"{number}.png").write_bytes(png(picture(40, 32, seed=number)))
+        lines.append(json.dumps({"audio": f"{number}.wav", "image": f"{number}.png", "label": label}))
+    data, output = tmp_path / "manifest.jsonl", tmp_path / "fitted"
+    data.write_text("\n".join(lines), encoding="utf-8")
+    made = CliRunner().invoke(app, ["assemble", str(recipe), "--output", str(tmp_path / "made")])
+    assert made.exit_code == 0, made.output
+    command = ["fit", str(tmp_path / "made"), "--data", str(data), "--output", str(output)]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    rows = [line.split("│")[1:-1] for line in result.output.splitlines() if line.startswith("│")]
+    cells = {row[0].strip(): [cell.strip() for cell in row[1:]] for row in rows}
+    assert cells["quiet"][:2] == ["2", "2"]
+    assert cells["loud"] == ["1", "1", "-"]
+    assert "could not be validated" in result.output
+    again = CliRunner().invoke(app, command)
+    assert isinstance(again.exception, CommandError)
+    same = CliRunner().invoke(app, [*command[:-1], str(tmp_path / "made"), "--force"])
+    assert isinstance(same.exception, CommandError)
+    assert "Name another folder" in same.exception.remedy
+
+
 def test_inspect_shows_what_a_label_costs(recipe: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["inspect", str(recipe), "--output", str(tmp_path / "cost.json")])
     assert result.exit_code == 0, result.output
