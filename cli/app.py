@@ -16,10 +16,13 @@ from cli.evaluate import evaluate
 from cli.fetch import fetch
 from cli.fit import fit
 from cli.importing import import_data
+from cli.index import index
 from cli.inspection import inspect_model
 from cli.package import package
 from cli.predict import predict
 from cli.progress import stderr
+from cli.recall import recall
+from cli.search import search
 from cli.serve import scale, serve, status, stop
 from cli.split import split
 from cli.synth import synth
@@ -39,7 +42,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-SERVING, MODEL = "Serving", "Model"
+SERVING, MODEL, RETRIEVAL = "Serving", "Model", "Retrieval"
 
 
 def add_command(command: Callable[..., None], panel: str) -> None:
@@ -63,6 +66,7 @@ def flow(docstring: str) -> str:
 PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     SERVING: (serve, stop, status, scale, predict),
     MODEL: (synth, import_data, split, fetch, train, assemble, fit, crossval, evaluate, inspect_model, package),
+    RETRIEVAL: (index, search, recall),
 }
 for panel, commands in PANELS.items():
     for command in commands:

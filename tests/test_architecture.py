@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parents[1]
-PACKAGES = ("handler", "models", "training", "client", "cli")
+PACKAGES = ("handler", "models", "retrieval", "training", "client", "cli")
 ENTRY = Path("handler", "activity_handler.py")
 FORBIDDEN = {
-    "models": {"handler", "training", "client", "cli", "tests", "ts"},
-    "handler": {"training", "client", "cli", "tests"},
+    "models": {"handler", "retrieval", "training", "client", "cli", "tests", "ts"},
+    "handler": {"retrieval", "training", "client", "cli", "tests"},
+    "retrieval": {"training", "client", "cli", "tests", "ts"},
     "training": {"client", "cli", "tests", "ts"},
-    "client": {"handler", "models", "training", "cli", "tests", "ts", "torch", "torchaudio", "torchvision"},
+    "client": {"handler", "models", "retrieval", "training", "cli", "tests", "ts", "torch", "torchaudio", "torchvision"},
     "cli": {"tests", "ts"},
 }
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from handler.pipeline import ActivityPipeline
-from models.config import Modality
+from models.config import Modality, ModelConfig
 from models.settings import SettingsError
 from training.dataset import LabelledClip, check_truth, decode_entries
 from training.evaluation.agreement import measure_agreement
@@ -63,9 +63,9 @@ def evaluate(
         ManifestError: when the manifest cannot be read, or a clip does not decode.
     """
     wanted = wanted or Wanted()
-    entries = _entries(manifest, split)
+    entries = read_split(manifest, split)
     check_truth(entries, pipeline.config)
-    clips = _decoded(entries, pipeline, progress)
+    clips = decode_some(entries, pipeline.config, progress)
     result = evaluate_clips(pipeline, clips, wanted=wanted, ceilings=ceilings)
     if not wanted.latency:
         return result
@@ -122,7 +122,13 @@ def measure(
     )
 
 
-def _entries(manifest: Path, split: Split | None) -> list[ManifestEntry]:
+def read_split(manifest: Path, split: Split | None) -> list[ManifestEntry]:
+    """The entries of a split; of all where it is None.
+
+    Raises:
+        SettingsError: the split is empty.
+        ManifestError: the manifest cannot be read.
+    """
     entries = read_manifest(manifest)
     chosen = [entry for entry in entries if split is None or (entry.split or "train") == split]
     if not chosen:
@@ -131,14 +137,14 @@ def _entries(manifest: Path, split: Split | None) -> list[ManifestEntry]:
     return chosen
 
 
-def _decoded(
-    entries: Sequence[ManifestEntry], pipeline: ActivityPipeline, progress: Progress | None
+def decode_some(
+    entries: Sequence[ManifestEntry], config: ModelConfig, progress: Progress | None
 ) -> Iterator[LabelledClip]:
     """Decode a few clips at a time; progress counts those that were taken."""
     cores = len(os.sched_getaffinity(0))
     done = 0
     for first in range(0, len(entries), CLIPS_AT_A_TIME):
-        for clip in decode_entries(entries[first : first + CLIPS_AT_A_TIME], pipeline.config, jobs=cores):
+        for clip in decode_entries(entries[first : first + CLIPS_AT_A_TIME], config, jobs=cores):
             yield clip
             done += 1
             if progress is not None:
