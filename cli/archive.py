@@ -5,6 +5,7 @@ At the archive's root::
     activity_handler.py    the entry, alone with one class
     handler/  models/      the packages it imports, tests and training left out
     model.safetensors  model.json  tokenizer.json  tokenizer-NAME.json
+    transcriber/  captioner/  where the model has them, each whole
     model-config.yaml      TorchServe's settings of this model
     requirements.txt       exact versions of what the code imports
     canary/                a file for each part of a request, such as clip.mp4 and words.vtt, and the answer to it,
@@ -12,12 +13,14 @@ At the archive's root::
     MAR-INF/MANIFEST.json  written by torch-model-archiver
 
 The same input gives the same bytes: entries are sorted, stored uncompressed (weights do not compress, and compressors
-differ between builds) and dated alike.
+differ between builds) and dated alike. Weights are copied once, from the checkpoint straight into the archive, piece by
+piece: the archiver gets empty files in their place.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import re
@@ -26,12 +29,15 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
+from cli.archive_size import check_room, measure_archive
 from cli.canary import EXPECTED_NAME, FOLDER, OPTIONS, file_name
 from cli.errors import CommandError
-from cli.progress import step
+from cli.progress import say, step
 
 PROJECT = Path(__file__).resolve().parent.parent
 PACKAGES = ("handler", "models")
@@ -52,6 +58,12 @@ REQUIREMENTS = (
     "torchvision",
 )
 """What handler/ and models/ import, beside TorchServe itself."""
+
+PRETRAINED_REQUIREMENTS = ("transformers",)
+"""What they import besides, where a model has a pretrained part."""
+
+COPY_BYTES = 4 * 1024 * 1024
+"""Of a file in memory at a time."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 MANIFEST = "MAR-INF/MANIFEST.json"
@@ -87,33 +99,48 @@ def build_archive(
     # A folder of its own: the archiver deletes <its temp folder>/<name> before it begins.
     with tempfile.TemporaryDirectory(prefix="activity-package-") as scratch:
         stage = Path(scratch, "stage")
-        stage_code(stage)
         with step("Reading the checkpoint"):
-            name, version = _stage_checkpoint(checkpoint, stage, name, version)
+            staged = _stage_checkpoint(checkpoint, stage, name, version)
+            stage_code(stage, needs_transformers=staged.needs_transformers)
         with step("Rendering the canary and asking the model"):
             _stage_canary(stage)
-        with step("Writing the archive"):
-            archived = _run_archiver(stage, Path(scratch), name=name, version=version)
-            return _normalize(archived, output)
+        for file in staged.weights:
+            (stage / file).unlink()
+            (stage / file).touch()
+        archived = _run_archiver(stage, Path(scratch), name=staged.name, version=staged.version)
+        return _write_archive(archived, output, staged.weights)
 
 
-def stage_code(stage: Path) -> None:
+@dataclass(frozen=True)
+class _Staged:
+    """A checkpoint that stands in the stage: small files as copies, weights as links."""
+
+    name: str
+    version: str
+    weights: Mapping[str, Path]
+    """The safetensors, by name in the archive: where each stands."""
+    needs_transformers: bool
+
+
+def stage_code(stage: Path, *, needs_transformers: bool) -> None:
     """Copy what the archive's code consists of."""
     for package in PACKAGES:
         shutil.copytree(
             PROJECT / package, stage / package, ignore=shutil.ignore_patterns("__pycache__", "*.pyc", ENTRY.name)
         )
-    (stage / "requirements.txt").write_text(select_requirements(LOCK.read_text(encoding="utf-8")), encoding="utf-8")
+    wanted = (*REQUIREMENTS, *PRETRAINED_REQUIREMENTS) if needs_transformers else REQUIREMENTS
+    lines = select_requirements(LOCK.read_text(encoding="utf-8"), wanted)
+    (stage / "requirements.txt").write_text(lines, encoding="utf-8")
 
 
-def select_requirements(lock: str) -> str:
+def select_requirements(lock: str, wanted: Collection[str]) -> str:
     """The lines of a lock file that name what the archive imports, without their hashes."""
     lines = [line.removesuffix("\\").rstrip() for line in lock.splitlines() if line and not line[0].isspace()]
-    return "".join(f"{line}\n" for line in lines if line.partition("==")[0] in REQUIREMENTS)
+    return "".join(f"{line}\n" for line in lines if line.partition("==")[0] in wanted)
 
 
-def _stage_checkpoint(checkpoint: Path, stage: Path, name: str | None, version: str | None) -> tuple[str, str]:
-    """Copy the checkpoint, named as it will be served; returns name and version."""
+def _stage_checkpoint(checkpoint: Path, stage: Path, name: str | None, version: str | None) -> _Staged:
+    """Lay the checkpoint out, named as it will be served."""
     from models.checkpoint import (  # noqa: PLC0415 - it imports torch
         DESCRIPTION_FILE,
         WEIGHTS_FILE,
@@ -122,6 +149,7 @@ def _stage_checkpoint(checkpoint: Path, stage: Path, name: str | None, version: 
         write_description,
     )
     from models.settings import SettingsError  # noqa: PLC0415
+    from models.side_models import needs_transformers, side_model_files  # noqa: PLC0415
 
     try:
         description = read_description(checkpoint)
@@ -133,14 +161,24 @@ def _stage_checkpoint(checkpoint: Path, stage: Path, name: str | None, version: 
             raise CommandError(
                 f"The {what} '{value}' cannot be used.", remedy="Use letters, digits, dots, hyphens and underscores."
             )
-    for file in (WEIGHTS_FILE, *tokenizer_files(description.config)):
+    try:
+        side_files = side_model_files(description.config, checkpoint)
+    except SettingsError as exc:
+        raise CommandError(str(exc), remedy="Copy it there again, or assemble the checkpoint anew.") from exc
+    weights: dict[str, Path] = {}
+    for file in (WEIGHTS_FILE, *tokenizer_files(description.config), *side_files):
         if not (checkpoint / file).is_file():
             raise CommandError(
                 f"{checkpoint} has no {file}.", remedy=f"It belongs beside {DESCRIPTION_FILE}: train or fetch it again."
             )
-        shutil.copyfile(checkpoint / file, stage / file)
+        (stage / file).parent.mkdir(parents=True, exist_ok=True)
+        if file.endswith(".safetensors"):
+            weights[file] = (checkpoint / file).resolve()
+            (stage / file).symlink_to(weights[file])
+        else:
+            shutil.copyfile(checkpoint / file, stage / file)
     write_description(stage, description.model_copy(update=identity))
-    return identity["name"], identity["version"]
+    return _Staged(identity["name"], identity["version"], weights, needs_transformers(description.config))
 
 
 def _stage_canary(stage: Path) -> None:
@@ -194,20 +232,38 @@ def _run_archiver(stage: Path, scratch: Path, *, name: str, version: str) -> Pat
     return exported / f"{name}.mar"
 
 
-def _normalize(archived: Path, output: Path) -> ArchiveSummary:
+def _write_archive(archived: Path, output: Path, weights: Mapping[str, Path]) -> ArchiveSummary:
+    """Copy the archiver's entries in order and dated alike, with the weights in their empty files' places."""
     draft = output.with_name(f".{output.name}.{os.getpid()}.tmp")
     try:
-        with zipfile.ZipFile(archived) as source, zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as target:
-            names = sorted(source.namelist())
-            for name in names:
-                entry = zipfile.ZipInfo(name, date_time=EARLIEST_ZIP_DATE)
-                entry.external_attr = FILE_MODE
-                target.writestr(entry, _without_date(source.read(name)) if name == MANIFEST else source.read(name))
-        content = draft.read_bytes()
+        with zipfile.ZipFile(archived) as source:
+            manifest = _without_date(source.read(MANIFEST))
+            sizes = {entry.filename: entry.file_size for entry in source.infolist()}
+            sizes |= {MANIFEST: len(manifest), **{name: path.stat().st_size for name, path in weights.items()}}
+            measured = measure_archive(sizes, weights)
+            say(str(measured))
+            check_room(output.parent, measured.total)
+            with step("Writing the archive"), zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as target:
+                for name in sorted(sizes):
+                    if name == MANIFEST:
+                        _write_entry(target, name, io.BytesIO(manifest), sizes[name])
+                        continue
+                    with weights[name].open("rb") if name in weights else source.open(name) as content:
+                        _write_entry(target, name, content, sizes[name])
+        with draft.open("rb") as written:
+            sha256 = hashlib.file_digest(written, "sha256").hexdigest()
         draft.replace(output)
     finally:
         draft.unlink(missing_ok=True)
-    return ArchiveSummary(output, len(content), hashlib.sha256(content).hexdigest(), len(names))
+    return ArchiveSummary(output, output.stat().st_size, sha256, len(sizes))
+
+
+def _write_entry(target: zipfile.ZipFile, name: str, content: IO[bytes], size: int) -> None:
+    entry = zipfile.ZipInfo(name, date_time=EARLIEST_ZIP_DATE)
+    entry.external_attr = FILE_MODE
+    entry.file_size = size  # from which zipfile knows beforehand whether the entry needs the 64-bit form
+    with target.open(entry, "w") as place:
+        shutil.copyfileobj(content, place, COPY_BYTES)
 
 
 def _without_date(manifest: bytes) -> bytes:

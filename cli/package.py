@@ -32,9 +32,10 @@ def package(
 ) -> None:
     """Build a self-contained TorchServe archive (.mar) from a checkpoint.
 
-    It carries code, weights (safetensors), labels, preprocessing, tokenizer, the exact versions of what it imports,
-    TorchServe's settings (config/model-config.yaml) and a canary: a short clip with the answer that this model gives
-    to it. A server with those versions installed serves it without this checkout.
+    It carries code, all weights (safetensors), a transcriber's and a captioner's included, labels, preprocessing,
+    tokenizer, the exact versions of what it imports, TorchServe's settings (config/model-config.yaml) and a canary: a
+    short clip with the answer that this model gives to it. A server with those versions installed serves it without
+    this checkout and without a network. What it weighs, part by part, is said before it is written.
 
     [bold]Examples[/bold]
 

@@ -24,6 +24,14 @@ def side_models(config: ModelConfig) -> dict[str, SideModelConfig]:
     return {name: side for name, side in configured.items() if side is not None}
 
 
+def needs_transformers(config: ModelConfig) -> bool:
+    """Whether a model has a pretrained part, which the transformers library rebuilds."""
+    pretrained = any(
+        getattr(part, "pretrained", None) for part in (config.video, config.image, config.audio, config.text)
+    )
+    return pretrained or config.zero_shot is not None or bool(side_models(config))
+
+
 def copy_side_models(config: ModelConfig, folder: Path) -> None:
     """Copy the side models of ``config`` from their sources into a checkpoint's folder, which is made.
 

@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cli.archive import LOCK, PACKAGES, REQUIREMENTS, ArchiveSummary, build_archive, select_requirements
+from cli.archive import (
+    LOCK,
+    PACKAGES,
+    PRETRAINED_REQUIREMENTS,
+    REQUIREMENTS,
+    ArchiveSummary,
+    build_archive,
+    select_requirements,
+)
 from cli.errors import CommandError
 from tests.cli.checkpoints import write_tiny_checkpoint
 
@@ -19,6 +27,9 @@ PROJECT = Path(__file__).parents[2]
 
 DISTRIBUTION_OF = {"yaml": "pyyaml"}
 """Where a module is not named as its distribution."""
+
+TRAINING_ONLY = {"huggingface_hub", "peft"}
+"""What models/ imports where a source is sought or trained, which a server never does."""
 
 # Runs in a fresh interpreter that can see the installed packages and the unpacked archive, and not the checkout.
 CLEAN_PROCESS = """
@@ -154,8 +165,8 @@ def imported_modules() -> set[str]:
 
 
 def test_the_requirements_are_what_the_code_imports() -> None:
-    third_party = imported_modules() - set(sys.stdlib_module_names) - set(PACKAGES)
-    assert {DISTRIBUTION_OF.get(name, name) for name in third_party} == set(REQUIREMENTS)
+    third_party = imported_modules() - set(sys.stdlib_module_names) - set(PACKAGES) - TRAINING_ONLY
+    assert {DISTRIBUTION_OF.get(name, name) for name in third_party} == {*REQUIREMENTS, *PRETRAINED_REQUIREMENTS}
 
 
 def test_every_requirement_has_its_locked_version(archive: ArchiveSummary) -> None:
@@ -172,7 +183,7 @@ def test_requirements_keep_their_markers_and_lose_their_hashes() -> None:
         "numpy==2.5.5 ; python_full_version >= '3.12' \\\n    --hash=sha256:22\n"
         "torch-model-archiver==0.12.0 \\\n    --hash=sha256:33\n"
     )
-    assert select_requirements(lock) == (
+    assert select_requirements(lock, REQUIREMENTS) == (
         "av==18.1.0\nnumpy==2.4.6 ; python_full_version < '3.12'\nnumpy==2.5.5 ; python_full_version >= '3.12'\n"
     )
 
