@@ -207,4 +207,4 @@ def _candidates(index: VectorIndex, parts: list[NDArray[np.float32]], wanted: in
     if index.exact:
         return index.windows
     rows = np.concatenate([index.nearest(part, wanted)[1].ravel() for part in parts])
-    return index.windows[np.unique(rows[rows >= 0])]
+    return np.asarray(index.windows[np.unique(rows[rows >= 0])], dtype=np.int64)

@@ -85,6 +85,7 @@ def build_index(vectors: NDArray[np.float32]) -> Any:
     import faiss  # noqa: PLC0415 - only retrieval needs it
 
     width = vectors.shape[1]
+    index: Any
     if len(vectors) < FLAT_BELOW:
         index = faiss.IndexFlatIP(width)
     else:

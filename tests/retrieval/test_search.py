@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,7 @@ def reference(
                 everything = [*cosines.values(), *unrelated]
                 mean, deviation = np.mean(everything), np.std(everything)
                 for n, cosine in cosines.items():
-                    best[n] = max(best.get(n, -np.inf), (cosine - mean) / deviation)
+                    best[n] = max(best.get(n, -math.inf), float((cosine - mean) / deviation))
             for n, score in best.items():
                 evidence.setdefault(n, []).append(score)
     return {n: sum(scores) / np.sqrt(len(scores)) for n, scores in evidence.items()}

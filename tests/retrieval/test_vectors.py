@@ -19,7 +19,7 @@ CHANNEL = ("own", "video")
 
 def draw(count: int, width: int = 16, seed: int = 0) -> NDArray[np.float32]:
     rows = np.random.default_rng(seed).normal(size=(count, width))
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
 
 
 def test_an_exact_index_is_brute_force() -> None:

@@ -186,7 +186,7 @@ def _direction(
     relevant: NDArray[np.bool_],
     groups: Sequence[str],
 ) -> Direction:
-    counted = relevant.any(axis=1)
+    counted: NDArray[np.bool_] = np.asarray(relevant.any(axis=1))
     scores, relevant = scores[counted], relevant[counted]
     bootstrap = Bootstrap([group for group, counts in zip(groups, counted, strict=True) if counts])
     ones = np.ones(len(scores))

@@ -33,7 +33,7 @@ class Towers:
         found = {}
         for name, rows in next(self.clips).items():
             spread = np.repeat(rows, clip.schedule.window_hops, axis=0)[: clip.schedule.num_windows]
-            found[name] = WindowEmbeddings(spread.astype(np.float32), spread.any(axis=1))
+            found[name] = WindowEmbeddings(spread.astype(np.float32), np.asarray(spread.any(axis=1)))
         return found
 
     def embed_text(self, space: str, texts: list[str]) -> np.ndarray[Any, Any]:
