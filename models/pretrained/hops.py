@@ -14,6 +14,10 @@ KALDI_WINDOW_SECONDS, KALDI_SHIFT_SECONDS = 0.025, 0.010
 
 WHISPER_STRIDE = 2  # mel frames a column: of its second convolution
 
+AST_TIME_STRIDE = 10
+CONV_KERNELS, CONV_STRIDES = (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2)
+"""What the library takes where an older ``config.json`` leaves out AST's stride or a waveform encoder's convolutions."""
+
 
 def check_hop(source: str, architecture: Mapping[str, Any], processor: Mapping[str, Any], hop_samples: int) -> None:
     """Check that an encoder hears a whole hop.
@@ -55,7 +59,7 @@ def count_filled(
     if kind == "whisper":
         filled = _ceil(hop_samples, WHISPER_STRIDE * processor["hop_length"])
     elif kind == "audio-spectrogram-transformer":
-        filled = _ceil(_kaldi_frames(processor, hop_samples), architecture["time_stride"])
+        filled = _ceil(_kaldi_frames(processor, hop_samples), architecture.get("time_stride", AST_TIME_STRIDE))
     elif kind == "clap":
         filled = _ceil(num_columns * hop_samples, processor["nb_max_samples"])
     else:
@@ -73,7 +77,9 @@ def _limits(architecture: Mapping[str, Any], processor: Mapping[str, Any]) -> tu
     if kind == "audio-spectrogram-transformer":
         window, shift = _kaldi_samples(processor)
         return window, window + processor["max_length"] * shift - 1
-    return _receptive_field(architecture["conv_kernel"], architecture["conv_stride"]), None
+    return _receptive_field(
+        architecture.get("conv_kernel", CONV_KERNELS), architecture.get("conv_stride", CONV_STRIDES)
+    ), None
 
 
 def _receptive_field(kernels: Sequence[int], strides: Sequence[int]) -> int:

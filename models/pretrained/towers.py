@@ -22,7 +22,7 @@ def tower_config(config: PretrainedConfig, tower: str) -> Any:
     architecture = dict(architecture_of(config))
     whole = CONFIG_MAPPING[architecture["model_type"]].from_dict(architecture)
     part = getattr(whole, tower, whole)
-    if part is not whole and "projection_dim" in architecture:
+    if part is not whole and hasattr(whole, "projection_dim"):
         part.projection_dim = whole.projection_dim  # the joint one counts; a tower's own may be left at its default
     part.dtype = torch.float32  # some were saved in half precision
     return part
