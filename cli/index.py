@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +17,7 @@ from cli.retrieval_errors import index_errors, printable
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from handler.limits import Limits
     from retrieval.indexing import IndexReport
     from retrieval.sources import Source
 
@@ -44,7 +47,6 @@ def index(
     with user_errors(), index_errors():
         with step("Loading the checkpoint"):
             from handler.embedding import Embedder  # noqa: PLC0415 - help must not wait for the work's
-            from handler.limits import Limits  # noqa: PLC0415
             from models.checkpoint import load_checkpoint  # noqa: PLC0415
             from retrieval.digest import digest_checkpoint  # noqa: PLC0415
             from retrieval.indexing import Identity, index_sources  # noqa: PLC0415
@@ -60,13 +62,22 @@ def index(
                     output,
                     embedder,
                     identity,
-                    limits=Limits(max_duration_seconds=max_seconds),
+                    limits=_limits(max_seconds),
                     progress=lambda done, total: progress("Indexing", done, total),
                 )
         except KeyboardInterrupt as stopped:
             raise CommandError("indexing was stopped", remedy="Go on with the same command.") from stopped
     _show_report(report)
     say(f'Next: activity search {output} "words that say what you look for"')
+
+
+def _limits(max_seconds: float) -> Limits:
+    """The server's limits, with those that grow with a file's length."""
+    from handler.limits import Limits  # noqa: PLC0415 - as above
+
+    usual = Limits()
+    longer = max(1.0, max_seconds / usual.max_duration_seconds)
+    return Limits(max_duration_seconds=max_seconds, max_packets=round(usual.max_packets * longer))
 
 
 def _list_sources(files: Path, modalities: Collection[str]) -> list[Source]:
@@ -82,14 +93,16 @@ def _list_sources(files: Path, modalities: Collection[str]) -> list[Source]:
     else:
         from training.manifest import read_manifest  # noqa: PLC0415 - as above
 
-        named = {"clip": "video"}
         sources = [
             Source(
-                next(iter(entry.files.values())).relative_to(files.parent).as_posix(),
-                {named.get(part, part): path for part, path in entry.files.items()},
+                Path(os.path.relpath(next(iter(entry.files.values())), files.parent)).as_posix(),
+                {"video" if part == "clip" else part: path for part, path in entry.files.items()},
             )
             for entry in read_manifest(files)
         ]
+        twice = [name for name, count in Counter(source.name for source in sources).items() if count > 1]
+        if twice:
+            raise CommandError(f"{files.name} lists {printable(twice[0])} twice", remedy="List each clip once.")
     if not sources:
         raise CommandError(
             f"{files} has no media file that the checkpoint can embed ({', '.join(modalities)})",

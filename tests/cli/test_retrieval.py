@@ -122,6 +122,10 @@ def test_a_manifest_and_its_recall(media: Path, tmp_path: Path) -> None:
     manifest.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     said = run("index", str(manifest), "--checkpoint", str(checkpoint), "-o", str(tmp_path / "index"))
     assert "2 files embedded" in said
+    twice = manifest.with_name("twice.jsonl")
+    twice.write_text(2 * (json.dumps(lines[1]) + "\n"), encoding="utf-8")
+    result = CliRunner().invoke(app, ["index", str(twice), "--checkpoint", str(checkpoint), "-o", str(tmp_path / "i")])
+    assert "twice.jsonl lists high.wav twice" in str(result.exception)
     report = tmp_path / "recall.json"
     shown = run("recall", str(checkpoint), "--data", str(manifest), "--split", "test", "-o", str(report))
     assert "2 windows, 1 clips" in shown
