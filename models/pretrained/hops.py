@@ -16,7 +16,7 @@ WHISPER_STRIDE = 2  # mel frames a column: of its second convolution
 
 AST_TIME_STRIDE = 10
 CONV_KERNELS, CONV_STRIDES = (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2)
-"""What the library takes where an older ``config.json`` leaves out AST's stride or a waveform encoder's convolutions."""
+"""What the library takes where an older ``config.json`` leaves out AST's stride or a waveform's convolutions."""
 
 
 def check_hop(source: str, architecture: Mapping[str, Any], processor: Mapping[str, Any], hop_samples: int) -> None:
