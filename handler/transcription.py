@@ -56,7 +56,7 @@ class Transcriber:
         self._config = config
         self._spoken = _spoken(config, model.generation_config, processor.tokenizer)
         self._chunk_seconds = float(processor.feature_extractor.chunk_length)
-        self._recognise = AutomaticSpeechRecognitionPipeline(
+        self._recognise: Any = AutomaticSpeechRecognitionPipeline(
             model=model,
             tokenizer=processor.tokenizer,
             feature_extractor=processor.feature_extractor,

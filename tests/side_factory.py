@@ -198,7 +198,7 @@ def tiny_llava(folder: Path, *, seed: int = 0, chat: bool = True) -> Path:
     )
     config = LlavaConfig(vision_config=vision, text_config=text, image_token_index=4, vision_feature_layer=-1)
     LlavaForConditionalGeneration(config).eval().save_pretrained(folder)
-    sizes = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
+    sizes: dict[str, Any] = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
     LlavaProcessor(
         CLIPImageProcessor(**sizes),
         tokenizer,

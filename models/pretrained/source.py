@@ -104,7 +104,12 @@ def _download(name: str, revision: str) -> Path:
         _reach_hub()
         with _bars_on_a_terminal():
             return Path(
-                snapshot_download(name, revision=revision, allow_patterns=NEEDED_FILES, ignore_patterns=BELOW_FOLDERS)
+                snapshot_download(
+                    name,
+                    revision=revision,
+                    allow_patterns=list(NEEDED_FILES),
+                    ignore_patterns=list(BELOW_FOLDERS),
+                )
             )
     except RepositoryNotFoundError as exc:
         raise SettingsError(f"The hub knows no {name}, or does not show it to you: check the name.") from exc

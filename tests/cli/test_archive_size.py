@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from cli import archive as archive_module
-from cli import archive_size
 from cli.archive import COPY_BYTES, MANIFEST, ArchiveSummary, build_archive
 from cli.archive_size import ArchiveSizes, check_room, measure_archive
 from cli.errors import CommandError
@@ -94,7 +93,7 @@ def test_an_archive_transcribes_and_describes_without_network_or_checkout(
 ) -> None:
     with zipfile.ZipFile(archive.path) as mar:
         mar.extractall(tmp_path)
-    command = [sys.executable, "-I", "-W", "ignore", "-c", WITHOUT_NETWORK, tmp_path, PROJECT]
+    command = [sys.executable, "-I", "-W", "ignore", "-c", WITHOUT_NETWORK, str(tmp_path), str(PROJECT)]
     done = subprocess.run(command, capture_output=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr.decode()
     answer = json.loads(done.stdout)
@@ -151,7 +150,7 @@ def test_sizes_are_shown_in_units_that_fit() -> None:
 def test_a_full_disk_is_noticed_before_anything_is_written(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archive_size.shutil, "disk_usage", lambda _folder: USAGE(10, 9, 100_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: USAGE(10, 9, 100_000))
     with pytest.raises(CommandError, match=r"has 0\.1 MB free, the archive needs") as caught:
         build_archive(checkpoint, tmp_path / "a.mar")
     assert "-o" in caught.value.remedy

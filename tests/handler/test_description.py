@@ -59,7 +59,8 @@ def picture(seed: int) -> NDArray[np.uint8]:
 @pytest.mark.parametrize("prompt", [None, "a video of"])
 def test_blip_says_what_the_library_says(blip: Path, prompt: str | None) -> None:
     describer = Describer(blip, settings(prompt=prompt), RUNTIME)
-    model, processor = AutoModelForImageTextToText.from_pretrained(blip), AutoProcessor.from_pretrained(blip)
+    model: Any = AutoModelForImageTextToText.from_pretrained(blip)
+    processor: Any = AutoProcessor.from_pretrained(blip)
     said = set()
     for seed in range(4):
         shown = Image.fromarray(picture(seed).transpose(1, 2, 0))
@@ -75,7 +76,7 @@ def test_blip_says_what_the_library_says(blip: Path, prompt: str | None) -> None
 
 def test_llava_says_what_the_librarys_pipeline_says(llava: Path) -> None:
     describer = Describer(llava, settings(prompt="the man"), RUNTIME)
-    ask = pipeline("image-text-to-text", model=str(llava), device="cpu")
+    ask: Any = pipeline("image-text-to-text", model=str(llava), device="cpu")
     said = set()
     for seed in range(4):
         shown = Image.fromarray(picture(seed).transpose(1, 2, 0))
@@ -128,9 +129,10 @@ def answer(served: ActivityPipeline, raw: dict[str, Any]) -> dict[str, Any]:
 
 def frame_at(seconds: float) -> NDArray[np.uint8]:
     """The frame that PyAV shows at a time, at its own size: ``(3, H, W)``."""
-    with av.open(io.BytesIO(MOVIE)) as container:
+    with av.open(io.BytesIO(MOVIE), "r") as container:
         frames = [(frame.time, frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
-    return next(image for time, image in reversed(frames) if time <= seconds).transpose(2, 0, 1)
+    shown = next(image for time, image in reversed(frames) if time is not None and time <= seconds)
+    return np.asarray(shown, dtype=np.uint8).transpose(2, 0, 1)
 
 
 def test_each_segment_is_described_by_its_middle_frame(served: ActivityPipeline) -> None:
