@@ -61,9 +61,9 @@ class LabelEmbedder:
         found = {text: self._remembered(space, text) for text in dict.fromkeys(texts)}
         missing = [text for text, embedding in found.items() if embedding is None]
         embedded = self.runtime.map(lambda text: self._run(space, text), missing)
-        for text, embedding in zip(missing, embedded, strict=True):
-            found[text] = embedding
-            self._remember(space, text, embedding)
+        for text, new in zip(missing, embedded, strict=True):
+            found[text] = new
+            self._remember(space, text, new)
         return torch.stack([embedding for text in texts if (embedding := found[text]) is not None])
 
     def embed_labels(self, space: str, labels: Sequence[str], templates: Sequence[str]) -> Tensor:

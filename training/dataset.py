@@ -41,6 +41,11 @@ def check_truth(entries: Sequence[ManifestEntry], config: ModelConfig) -> None:
     Raises:
         SettingsError: when a label is not the model's, or activities overlap and the model gives one label at a time.
     """
+    if not config.labels:
+        raise SettingsError(
+            "the model has no labels of its own: write those of the manifest into its recipe's model.labels and run "
+            "`activity assemble` again, or fit it to labelled clips by `activity fit`"
+        )
     unknown = {label for entry in entries for label in entry.labels} - set(config.labels)
     if unknown:
         raise SettingsError(

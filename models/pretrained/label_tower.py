@@ -64,6 +64,8 @@ class LabelTower(nn.Module):
         self.embedding_width = self.encoder.embedding_width
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("bias", torch.zeros(()))
+        self.is_masked = bool(processor_of(config)["masked"])
+        self.eval()
 
     def forward(self, token_ids: Tensor, token_mask: Tensor) -> Tensor:
         """Embed sentences.
@@ -75,6 +77,8 @@ class LabelTower(nn.Module):
         Returns:
             ``(L, E)`` float of length 1.
         """
+        if not self.is_masked:  # it was trained to read its padding
+            token_mask = torch.ones_like(token_mask)
         embedded: Tensor = self.encoder(token_ids, token_mask)
         return embedded[:, 0]
 

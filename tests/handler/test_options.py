@@ -231,3 +231,14 @@ def test_any_object_resolves_or_is_refused(raw: dict[str, Any]) -> None:
     assert 0 <= options.lookahead_windows < options.smoothing_windows
     assert 1 <= options.stride_windows <= 4
     assert any(options.allowed)
+
+
+@pytest.mark.parametrize(
+    "sent", [{"labels": ["a"]}, {"templates": ["a {}"]}, {"weights": {"video": 1.0}}, {"labels": ["a"], "weights": {}}]
+)
+def test_a_model_that_was_trained_takes_no_other_labels(sent: dict[str, Any]) -> None:
+    with pytest.raises(
+        InvalidOptions, match=f"{', '.join(sent)} cannot be chosen, as this model's 3 labels are fixed"
+    ) as error:
+        resolve_options(parse_options(sent, LIMITS), CONFIG)
+    assert "include_labels" in error.value.remedy

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,13 @@ from transformers import AutoModel, AutoProcessor, AutoTokenizer
 from handler.pipeline import ActivityPipeline
 from handler.zero_shot import LabelEmbedder, ZeroShotScorer
 from models.pretrained.weights import quiet_transformers
+from models.settings import SettingsError
 from tests.models.pretrained.pictures import picture
 from tests.pretrained_factory import tiny_clap, tiny_clip, tiny_siglip
 from tests.zero_shot import EXACT, LABELS, SAMPLE_RATE, assembled, noise, pipeline_of, png, recipe_values, wav
+from training.dataset import check_truth, decode_entries
+from training.evaluation.observe import observe
+from training.manifest import ManifestEntry
 
 PICTURE = picture(40, 32, seed=3)
 
@@ -61,7 +67,8 @@ def library_scores(folder: Path, sentences: list[str], pixels: Any = None, sampl
         processor = AutoProcessor.from_pretrained(folder)
         if samples is not None:
             features = processor.feature_extractor(samples, sampling_rate=SAMPLE_RATE, return_tensors="pt")
-            return model(**texts, **features).logits_per_audio.softmax(dim=-1)
+            heard: Tensor = model(**texts, **features).logits_per_audio
+            return heard.softmax(dim=-1)
         image = getattr(processor, "image_processor", processor)(pixels, return_tensors="pt")
         logits: Tensor = model(**texts, **image).logits_per_image
         return logits.sigmoid() if kind == "siglip" else logits.softmax(dim=-1)
@@ -235,6 +242,38 @@ def test_each_text_is_embedded_once_and_forgotten_in_the_end(both: ActivityPipel
     embedder.embed("sight", ["b"])
     assert len(runs) == 3
     handle.remove()
+
+
+def test_many_threads_may_ask_at_once(both: ActivityPipeline) -> None:
+    scorer = both.scorer
+    assert isinstance(scorer, ZeroShotScorer)
+    expected = scorer.embedder.embed("sight", LABELS)
+    embedder = LabelEmbedder(scorer.model, scorer.embedder.tokenizers, EXACT, max_kept=1)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: embedder.embed("sight", LABELS), range(32)))
+    assert all(torch.equal(each, expected) for each in found)
+
+
+def test_parts_and_json_give_the_same_bytes(both: ActivityPipeline) -> None:
+    options = {"labels": LABELS, "templates": ["a {}"]}
+    body = {"image": base64.b64encode(png(PICTURE)).decode("ascii"), "options": options}
+    (response,) = both.respond([{"body": body}], ["1"])
+    assert response.status == 200
+    assert response.body == pipeline_bytes(both, {"image": png(PICTURE)}, **options)
+
+
+def test_the_archive_s_own_labels_can_be_evaluated(folders: dict[str, Path], tmp_path: Path) -> None:
+    values = recipe_values(
+        image=folders["clip"], labels=LABELS, none_label="nothing", spaces={"sight": {"none_threshold": 0.9}}
+    )
+    pipeline = pipeline_of(assembled(tmp_path / "made", values))
+    (tmp_path / "picture.png").write_bytes(png(PICTURE))
+    entry = ManifestEntry(None, None, None, (), image=tmp_path / "picture.png", label=LABELS[0])
+    (observation,) = observe(pipeline, decode_entries([entry], pipeline.config, jobs=1))
+    expected = library_scores(folders["clip"], LABELS, pixels=PICTURE)
+    np.testing.assert_allclose(observation.scores[("image",)], expected, atol=1e-5)
+    with pytest.raises(SettingsError, match="the model has no labels of its own"):
+        check_truth([entry], pipeline.config.model_copy(update={"labels": ()}))
 
 
 def test_an_answer_does_not_depend_on_what_else_was_asked_before(both: ActivityPipeline) -> None:

@@ -18,6 +18,7 @@ from handler.request import ActivityRequest
 from models.checkpoint import load_checkpoint
 from models.pretrained.weights import quiet_transformers
 from models.settings import SettingsError
+from models.zero_shot import Probes
 from tests.cli.checkpoints import write_tiny_checkpoint
 from tests.models.pretrained.pictures import picture
 from tests.pretrained_factory import tiny_clap, tiny_clip
@@ -103,6 +104,7 @@ def test_what_is_served_is_what_was_fitted(base: Path, tmp_path: Path) -> None:
     result = run(base, given, tmp_path / "fitted")
     assert set(result.strengths) == {"image", "audio"}
     checkpoint = load_checkpoint(result.checkpoint)
+    assert isinstance(checkpoint.model.head, Probes)
     weights = {name: checkpoint.model.head[name] for name in ("image", "audio")}
     request = ActivityRequest(None, bytes(wav(noise(7))), None, RequestOptions(), image=bytes(png(colour("red", 7))))
     clip = decode_request(request, checkpoint.description.config, Limits())

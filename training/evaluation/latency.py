@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from handler.decode import decode_request
-from handler.options import RequestOptions, resolve_options
 from handler.pipeline import ActivityPipeline
 from training.dataset import read_request
+from training.evaluation.observe import default_options
 from training.evaluation.results import LatencyResult, Percentiles
 from training.manifest import ManifestEntry
 
@@ -59,7 +59,7 @@ def _time_clip(pipeline: ActivityPipeline, entry: ManifestEntry) -> tuple[float,
     started = time.perf_counter()
     clip = decode_request(request, pipeline.config, pipeline.limits)
     decoded = time.perf_counter()
-    pipeline.decide(clip, pipeline.scorer.score(clip), resolve_options(RequestOptions(), pipeline.config))
+    pipeline.decide(clip, pipeline.scorer.score(clip), default_options(pipeline.config))
     return clip.schedule.span.duration_seconds, decoded - started, time.perf_counter() - decoded
 
 

@@ -70,9 +70,16 @@ def observe(pipeline: ActivityPipeline, clips: Iterable[LabelledClip], *, noise:
         clips: decoded clips and their truth.
         noise: score them with noise on the sound too.
     """
-    options = resolve_options(RequestOptions(), pipeline.config)
+    options = default_options(pipeline.config)
     for number, labelled in enumerate(clips):
         yield _observe_clip(pipeline, labelled, number, options, noise=noise)
+
+
+def default_options(config: ModelConfig) -> ResolvedOptions:
+    """Those of a request that asks for nothing; without "none of these", which no manifest has."""
+    if config.zero_shot is not None:
+        config = config.model_copy(update={"zero_shot": config.zero_shot.model_copy(update={"none_label": None})})
+    return resolve_options(RequestOptions(), config)
 
 
 def _observe_clip(
