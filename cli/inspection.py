@@ -68,6 +68,7 @@ def _measure(config: ModelConfig) -> ModelCost:
     from models.model import build_model  # noqa: PLC0415
     from models.pretrained.label_tower import label_tokens  # noqa: PLC0415
     from models.pretrained.resolve import label_towers_of  # noqa: PLC0415
+    from models.spans import join_hops  # noqa: PLC0415
     from models.tokenizer import train_tokenizer  # noqa: PLC0415
 
     tokenizer = None if config.text is None else train_tokenizer([], config.text.vocab_size)
@@ -82,9 +83,18 @@ def _measure(config: ModelConfig) -> ModelCost:
         if name == "text" and config.text is not None and config.text.pretrained is not None:
             hop_inputs[name] = words(config.text.max_tokens)
         else:
-            hop_inputs[name] = transforms.prepare(name, *transforms.gather(name, empty).tensors)
+            contents = transforms.gather(name, empty).tensors
+            if name in config.window_spanned:
+                contents = tuple(join_hops(it.expand(config.windows.hops, *it.shape[1:])[None]) for it in contents)
+            hop_inputs[name] = transforms.prepare(name, *contents)
     labels = {space: words(label_tokens(tower, LABEL_TOKENS)) for space, tower in label_towers_of(config).items()}
-    return measure_cost(build_model(config), hop_inputs, window_hops=config.windows.hops, label_inputs=labels)
+    return measure_cost(
+        build_model(config),
+        hop_inputs,
+        window_hops=config.windows.hops,
+        label_inputs=labels,
+        window_spanned=config.window_spanned,
+    )
 
 
 def to_json(cost: ModelCost) -> dict[str, object]:
@@ -104,7 +114,7 @@ def show_cost(cost: ModelCost, config: ModelConfig, console: Console) -> None:
     for heading in ("parameters", "weights", "FLOPs", "for"):
         table.add_column(heading, justify="right")
     for part in cost.parts:
-        unit = UNITS.get(part.name.partition(".")[0], "a window")
+        unit = "a window" if part.sees_window else UNITS.get(part.name.partition(".")[0], "a window")
         table.add_row(part.name, f"{part.num_parameters:,}", _bytes(part.state_bytes), _flops(part.flops), unit)
     table.add_section()
     table.add_row(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,6 +18,7 @@ from handler.transform import Transforms
 from models.config import Modality
 from models.head import score_logits
 from models.model import ActivityModel, gather_windows
+from models.spans import join_hops, place_mask, place_tokens
 
 HOPS_PER_BATCH = 8
 WINDOWS_PER_BATCH = 16
@@ -39,7 +40,8 @@ class EncodedClip:
 
     clip: Clip
     tokens: dict[Modality, Tensor]
-    """For each modality that was encoded ``(N, S, D)`` float32 on the CPU."""
+    """For each modality that was encoded ``(N, S, D)`` float32 on the CPU; of one whose encoder sees whole windows
+    ``(W, S, D)``."""
 
 
 class Scorer:
@@ -75,7 +77,12 @@ class Scorer:
         inside = gather_windows_mask(clip)
         inputs: list[Tensor] = []
         for name in config.modalities:
-            if name in encoded.tokens and (names is None or name in names):
+            used = name in encoded.tokens and (names is None or name in names)
+            if used and name in config.window_spanned:
+                mask = gather_windows(torch.from_numpy(clip.masks[name]), starts, clip.schedule.window_hops) & inside
+                inputs += [place_tokens(encoded.tokens[name], clip.schedule.window_hops), place_mask(mask)]
+                continue
+            if used:
                 tokens, mask = encoded.tokens[name], torch.from_numpy(clip.masks[name])
             else:  # zeros, masked
                 width = self.model.token_widths.get(name, config.width)
@@ -97,12 +104,22 @@ class Scorer:
         return ScoredWindows(scores=scores.numpy(), embeddings=fused.numpy())
 
     def _encode(self, modality: Modality, clip: Clip) -> Tensor:
-        """Tokens ``(N, S, D)`` of a clip's hops."""
+        """Tokens ``(N, S, D)`` of a clip's hops; of its windows, where the encoder sees whole ones."""
         contents = self.transforms.gather(modality, clip)
+
+        def prepare_windows(starts: Tensor) -> Sequence[Tensor]:
+            places = gather_windows(contents.places, starts.cpu(), clip.schedule.window_hops)
+            joined = (join_hops(tensor[places]).to(starts.device) for tensor in contents.tensors)
+            return self.transforms.prepare(modality, *joined)
 
         def forward(*batch: Tensor) -> Tensor:
             return self.model.encode(modality, *batch)
 
+        if modality in self.transforms.config.window_spanned:
+            starts = torch.arange(clip.schedule.num_windows)
+            return run_micro_batches(
+                forward, [starts], size=HOPS_PER_BATCH, runtime=self.runtime, transform=prepare_windows
+            )
         encoded = run_micro_batches(
             forward,
             contents.tensors,

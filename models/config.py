@@ -137,10 +137,12 @@ class ModelConfig(Settings):
                 raise ValueError("embedding is of towers that training makes: with zero_shot leave it out")
         self._check_embedding()
         if self.audio is not None:
-            self.audio.check_hop(self.hop_samples)
+            self.audio.check_hop(self.heard_samples)
         return self
 
     def _check_embedding(self) -> None:
+        if self.window_spanned and (self.embedding is not None or self.zero_shot is not None):
+            raise ValueError("pretrained.span window goes neither with embedding nor with zero_shot, which embed hops")
         unknown = set(self.embedded_modalities) - set(self.modalities)
         if unknown:
             raise ValueError(
@@ -158,6 +160,19 @@ class ModelConfig(Settings):
     def modalities(self) -> tuple[Modality, ...]:
         """The modalities the model has, in the order of ``MODALITIES``, then the sequences of vectors as listed."""
         return (*(name for name in MODALITIES if getattr(self, name) is not None), *self.vectors)
+
+    @property
+    def window_spanned(self) -> frozenset[Modality]:
+        """The modalities whose encoder sees a whole window at once."""
+        sections = {name: getattr(self, name) for name in ("video", "audio")}
+        return frozenset(
+            name for name, it in sections.items() if it and it.pretrained and it.pretrained.span == "window"
+        )
+
+    @property
+    def heard_samples(self) -> int:
+        """Samples of waveform that the sound encoder hears at once."""
+        return self.hop_samples * (self.windows.hops if "audio" in self.window_spanned else 1)
 
     @property
     def hop_samples(self) -> int:

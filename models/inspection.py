@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +14,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from models.config import Modality
 from models.model import ActivityModel
+from models.spans import place_tokens
 from models.transformer import Attention, FeedForward
 
+ENCODERS = "encoders."
 TOWERS = "towers."
 """What the names of the parts begin with that embed labels."""
 
@@ -34,6 +36,8 @@ class PartCost:
     flops: int
     """Of an encoder for one hop, of fusion and head for one window, of a tower for one label, which is embedded once;
     a multiplication and an addition count two."""
+    sees_window: bool = False
+    """Whether it is an encoder that sees a whole window: its FLOPs are then for one of these."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,8 @@ class ModelCost:
     parts: tuple[PartCost, ...]
     window_hops: int
     stream_bytes: int
-    """What a stream keeps between two hops: the float32 tokens of a window's other hops."""
+    """What a stream keeps between two hops: the float32 tokens of a window's other hops. Of an encoder that sees whole
+    windows it keeps the raw hops instead, which are not counted."""
     transformer_flops: int
     """Counted in attention and feed-forward layers, for one hop of each encoder and one window."""
     formula_flops: int
@@ -67,7 +72,7 @@ class ModelCost:
     @property
     def first_window_flops(self) -> int:
         """A window that stands alone: each of its hops encoded, then fused and classified."""
-        return sum(part.flops * (self.window_hops if _is_encoder(part) else 1) for part in self._of_windows)
+        return sum(part.flops * (self.window_hops if _is_of_hops(part) else 1) for part in self._of_windows)
 
     @property
     def next_window_flops(self) -> int:
@@ -79,8 +84,8 @@ class ModelCost:
         return [part for part in self.parts if not part.name.startswith(TOWERS)]
 
 
-def _is_encoder(part: PartCost) -> bool:
-    return part.name.startswith("encoders.")
+def _is_of_hops(part: PartCost) -> bool:
+    return part.name.startswith(ENCODERS) and not part.sees_window
 
 
 def attention_flops(num_queries: int, num_keys: int, width: int) -> int:
@@ -114,14 +119,17 @@ def measure_cost(
     *,
     window_hops: int,
     label_inputs: Mapping[str, tuple[Tensor, Tensor]] | None = None,
+    window_spanned: Collection[Modality] = (),
 ) -> ModelCost:
     """Count a model's parts by running one hop of each modality and one window.
 
     Args:
         model: the model; left as it is.
-        hop_inputs: for each of its modalities what its encoder takes for one hop: tensors whose first axis is 1.
+        hop_inputs: for each of its modalities what its encoder takes for one hop, or for a whole window where it sees
+            one: tensors whose first axis is 1.
         window_hops: hops in a window.
         label_inputs: for each space of labels the ids and the mask of one label, each ``(1, S)``.
+        window_spanned: the modalities whose encoder sees a whole window.
     """
     was_training = model.training
     model.eval()
@@ -133,9 +141,14 @@ def measure_cost(
         for name, inputs in hop_inputs.items():
             before = counter.get_total_flops()
             tokens[name] = model.encode(name, *inputs)
-            flops[f"encoders.{name}"] = counter.get_total_flops() - before
+            flops[ENCODERS + name] = counter.get_total_flops() - before
         before = counter.get_total_flops()
-        windows = {name: hop[None].expand(1, window_hops, *hop.shape[1:]) for name, hop in tokens.items()}
+        windows = {
+            name: place_tokens(hop, window_hops)
+            if name in window_spanned
+            else hop[None].expand(1, window_hops, *hop.shape[1:])
+            for name, hop in tokens.items()
+        }
         fused = model.fusion(windows, {name: torch.ones(1, window_hops, dtype=torch.bool) for name in tokens}).fused
         flops["fusion"] = counter.get_total_flops() - before
         before = counter.get_total_flops()
@@ -146,21 +159,26 @@ def measure_cost(
             model.towers[space](token_ids, token_mask)
             flops[TOWERS + space] = counter.get_total_flops() - before
     model.train(was_training)
-    parts = [(f"encoders.{name}", model.encoders[name]) for name in hop_inputs]
+    parts = [(ENCODERS + name, model.encoders[name]) for name in hop_inputs]
     parts += [("fusion", model.fusion), ("head", model.head)]
     parts += [(TOWERS + space, model.towers[space]) for space in label_inputs or {}]
     return ModelCost(
-        parts=tuple(_part(name, module, flops[name]) for name, module in parts),
+        parts=tuple(
+            _part(name, module, flops[name], sees_window=name.removeprefix(ENCODERS) in window_spanned)
+            for name, module in parts
+        ),
         window_hops=window_hops,
-        stream_bytes=sum(4 * hop.numel() for hop in tokens.values()) * (window_hops - 1),
+        stream_bytes=sum(4 * hop.numel() for name, hop in tokens.items() if name not in window_spanned)
+        * (window_hops - 1),
         transformer_flops=heard.counted,
         formula_flops=heard.formula,
     )
 
 
-def _part(name: str, module: nn.Module, flops: int) -> PartCost:
+def _part(name: str, module: nn.Module, flops: int, *, sees_window: bool) -> PartCost:
     return PartCost(
         name=name,
+        sees_window=sees_window,
         num_parameters=sum(parameter.numel() for parameter in module.parameters()),
         num_biases=count_biases(module),
         state_bytes=sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values()),

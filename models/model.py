@@ -86,7 +86,7 @@ def build_model(config: ModelConfig) -> ActivityModel:
     if config.video is not None:
         encoders["video"] = _build_video_encoder(config.video, width=width, dropout=dropout, channels=3)
     if config.audio is not None:
-        encoders["audio"] = _build_audio_encoder(config.audio, width=width, hop_samples=config.hop_samples)
+        encoders["audio"] = _build_audio_encoder(config.audio, width=width, hop_samples=config.heard_samples)
     if config.text is not None:
         encoders["text"] = _build_text_encoder(config.text, width=width, dropout=dropout)
     if config.image is not None:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from handler.transform import Transforms
-from models.config import Modality
+from models.config import Modality, ModelConfig
 from models.model import ActivityModel, gather_windows
+from models.spans import join_hops, place_mask, place_tokens
 from models.tokenizer import PADDING_ID
 from training.augment.augmenter import Augmenter
 from training.dataset import RunBatch
@@ -59,7 +60,7 @@ class RunEncoder:
             mixing: what the runs are mixed with.
 
         Returns:
-            For each modality ``(C, R, S, D)`` float.
+            For each modality ``(C, R, S, D)`` float; for one whose encoder sees whole windows ``(C, W, S, D)``.
         """
         tokens = {}
         for index, (name, tensors) in enumerate(batch.inputs.items()):
@@ -70,13 +71,24 @@ class RunEncoder:
                 if name in self.cached.features:
                     tokens[name] = self._project(name, tensors[0])
                     continue
-                tokens[name] = self._encode(name, tensors, batch.masks[:, index], augmenter, mixing)
+                windows = batch.targets.shape[1] if name in self.transforms.config.window_spanned else None
+                tokens[name] = self._encode(name, tensors, batch.masks[:, index], augmenter, mixing, windows)
         return tokens
 
     def _project(self, name: Modality, features: Tensor) -> Tensor:
         encoder: Any = self.model.encoders[name]
         tokens: Tensor = encoder.project(features)
         return tokens
+
+    def _windows(
+        self, tensors: tuple[Tensor, ...], present: Tensor, num_windows: int
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Each window's contents, joined, in place of the hops', and whether any of its hops is present: ``(C, W)``."""
+        hops = self.transforms.config.windows.hops
+        joined = (join_hops(cut_windows(tensor, num_windows, hops)) for tensor in tensors)
+        shape = (len(present), num_windows)
+        contents = tuple(tensor.unflatten(0, shape) for tensor in joined)
+        return contents, cut_windows(present, num_windows, hops).any(dim=1).view(shape)
 
     def _encode(
         self,
@@ -85,9 +97,12 @@ class RunEncoder:
         present: Tensor,
         augmenter: Augmenter | None,
         mixing: Mixing | None,
+        num_windows: int | None,
     ) -> Tensor:
         if augmenter is not None:
             tensors = augmenter.raw(name, tensors, present)
+        if num_windows is not None:
+            tensors, present = self._windows(tensors, present, num_windows)
         contents, places = distinct_contents(name, tensors)
         with torch.autocast(present.device.type, enabled=False):
             prepared = self.transforms.prepare(name, *contents)
@@ -141,8 +156,21 @@ def cut_windows(hops: Tensor, num_windows: int, window_hops: int) -> Tensor:
     return gathered.movedim(2, 0).flatten(0, 1)
 
 
-def cut_masks(
-    masks: Tensor, names: tuple[Modality, ...], num_windows: int, window_hops: int
-) -> Mapping[Modality, Tensor]:
+def cut_tokens(runs: Mapping[Modality, Tensor], config: ModelConfig, num_windows: int) -> dict[Modality, Tensor]:
+    """The tokens of the windows of runs, as :class:`RunEncoder` gives them: each ``(C * W, window_hops, S, D)``."""
+    hops = config.windows.hops
+    return {
+        name: place_tokens(tokens.flatten(0, 1), hops)
+        if name in config.window_spanned
+        else cut_windows(tokens, num_windows, hops)
+        for name, tokens in runs.items()
+    }
+
+
+def cut_masks(masks: Tensor, config: ModelConfig, num_windows: int) -> dict[Modality, Tensor]:
     """The masks of the windows of runs ``(C, M, R)``: for each modality ``(C * W, window_hops)`` bool."""
-    return {name: cut_windows(masks[:, index], num_windows, window_hops) for index, name in enumerate(names)}
+    cut = {
+        name: cut_windows(masks[:, index], num_windows, config.windows.hops)
+        for index, name in enumerate(config.modalities)
+    }
+    return {name: place_mask(mask) if name in config.window_spanned else mask for name, mask in cut.items()}

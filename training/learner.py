@@ -20,7 +20,7 @@ from training.augment.config import AugmentationConfig
 from training.balance import balance_coefficients, balance_gradients, truth_scores
 from training.classification import counted_windows, label_loss, right_windows
 from training.dataset import RunBatch
-from training.encoding import Cached, RunEncoder, cut_masks, cut_windows
+from training.encoding import Cached, RunEncoder, cut_masks, cut_tokens
 from training.losses import masked_mean
 from training.masks import draw_masks, keep_single
 from training.mixup import draw_mixing
@@ -110,11 +110,10 @@ class Learner(LightningModule):
         return [self._logits(tokens, mask, batch) for mask in masks]
 
     def _cut(self, runs: Mapping[Modality, Tensor], batch: RunBatch) -> dict[Modality, Tensor]:
-        hops = self.config.windows.hops
-        return {name: cut_windows(tokens, batch.targets.shape[1], hops) for name, tokens in runs.items()}
+        return cut_tokens(runs, self.config, batch.targets.shape[1])
 
     def _cut_masks(self, masks: Tensor, batch: RunBatch) -> Mapping[Modality, Tensor]:
-        return cut_masks(masks, self.config.modalities, batch.targets.shape[1], self.config.windows.hops)
+        return cut_masks(masks, self.config, batch.targets.shape[1])
 
     def _logits(self, tokens: Mapping[Modality, Tensor], masks: Tensor, batch: RunBatch) -> Tensor:
         logits: Tensor = self.model(tokens, self._cut_masks(masks, batch)).logits

@@ -22,7 +22,8 @@ ROWS_PER_BATCH = 64
 
 def may_cache(recipe: Recipe) -> bool:
     """Whether all encoders are frozen in all stages and nothing changes what they are given."""
-    return recipe.always_frozen == set(recipe.model.modalities) and not recipe.changes_inputs
+    all_frozen = recipe.always_frozen == set(recipe.model.modalities)
+    return all_frozen and not recipe.changes_inputs and not recipe.model.window_spanned
 
 
 def cached_backbones(recipe: Recipe, model: ActivityModel) -> frozenset[Modality]:
@@ -33,7 +34,10 @@ def cached_backbones(recipe: Recipe, model: ActivityModel) -> frozenset[Modality
     return frozenset(
         name
         for name, encoder in model.encoders.items()
-        if isinstance(encoder, PretrainedEncoder) and encoder.is_frozen and name not in augmented
+        if isinstance(encoder, PretrainedEncoder)
+        and encoder.is_frozen
+        and encoder.config.span == "hop"  # what is kept is kept by hop
+        and name not in augmented
     )
 
 

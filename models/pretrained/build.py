@@ -40,6 +40,11 @@ def find_family(modality: str, config: PretrainedConfig, model_type: object) -> 
             f"{config.source}, of model_type {model_type!r}, has no embedding that words share: "
             f"{modality}.pretrained.output must be tokens"
         )
+    if config.span == "window" and not family.sees_time:
+        raise SettingsError(
+            f"{config.source}, of model_type {model_type!r}, sees each moment for itself: "
+            f"{modality}.pretrained.span must be hop"
+        )
     return family
 
 

@@ -94,7 +94,7 @@ def _settle(config: PretrainedConfig) -> dict[str, Any]:
 
 
 def _family(build: Callable[[PretrainedConfig, int], PretrainedEncoder]) -> Family:
-    return Family(build=build, read_processor=read_image_processor, settle=_settle)
+    return Family(build=build, read_processor=read_image_processor, settle=_settle, sees_time=True)
 
 
 FAMILIES: dict[tuple[str, str], Family] = {

@@ -32,6 +32,9 @@ class PretrainedConfig(Settings):
 
     ``tune``: ``frozen``; ``last`` trains the last ``last_blocks`` blocks; ``lora`` trains adapters alone; ``all``.
 
+    ``span``: what the encoder sees at once: a ``hop``, whose tokens all windows share, or a whole ``window``, which is
+    then encoded for itself, at as many times the cost as it has hops. For encoders of clips and of sound.
+
     ``output``: ``tokens`` are projected to the model's width; ``embedding`` gives the architecture's own joint
     embedding, of length 1 and of its own width, which its text tower shares.
 
@@ -44,6 +47,7 @@ class PretrainedConfig(Settings):
     tune: Literal["frozen", "last", "lora", "all"] = "frozen"
     last_blocks: PositiveInt = 2
     lora: LoraConfig = LoraConfig()
+    span: Literal["hop", "window"] = "hop"
     output: Literal["tokens", "embedding"] = "tokens"
     architecture: dict[str, Any] | None = None
     processor: dict[str, Any] | None = None

@@ -24,5 +24,7 @@ class Family:
     """From a resolved configuration to the keys of the modality's settings that follow from the source."""
     limits: Callable[[PretrainedConfig], Mapping[str, int]] = lambda _: {}
     """From a resolved configuration to the keys whose value the recipe may lower; else it is this one."""
+    sees_time: bool = False
+    """Whether it sees more than one moment, so that ``span: window`` gives it more to see."""
     has_embedding: bool = False
     """Whether it can give ``output: embedding``."""

@@ -55,7 +55,7 @@ def resolve_pretrained(config: ModelConfig, *, known: ModelConfig | None = None)
     read_before = {} if known is None else pretrained_of(known)
     for name, pretrained in unread.items():
         resolved = _as_before(pretrained, read_before.get(name)) or resolve_source(name, pretrained)
-        values[name] = _settled(name, getattr(config, name), resolved)
+        values[name] = _settled(name, getattr(config, name), resolved, hops=config.windows.hops)
     return ModelConfig.read(values, source="the model with what its pretrained sources say")
 
 
@@ -110,12 +110,15 @@ def load_source(encoder: object, config: PretrainedConfig) -> None:
     encoder.load(find_source(config.source, config.revision))
 
 
-def _settled(name: Modality, settings: Settings, pretrained: PretrainedConfig) -> dict[str, Any]:
+def _settled(name: Modality, settings: Settings, pretrained: PretrainedConfig, *, hops: int) -> dict[str, Any]:
     """A modality's settings with what follows from its source, which the recipe may repeat but not change."""
     architecture = pretrained.architecture or {}
     family = find_family(name, pretrained, architecture.get("model_type"))
     values = settings.model_dump(exclude_unset=True)
-    for key, value in family.settle(pretrained).items():
+    settled = dict(family.settle(pretrained))
+    if pretrained.span == "window" and "frames_per_hop" in settled:
+        settled["frames_per_hop"] = _frames_of_hop(pretrained.source, settled["frames_per_hop"], hops)
+    for key, value in settled.items():
         if key in values and values[key] != value:
             raise SettingsError(
                 f"model.{name}.{key} is {values[key]}, but {pretrained.source} needs {value}: leave it out"
@@ -125,6 +128,15 @@ def _settled(name: Modality, settings: Settings, pretrained: PretrainedConfig) -
         if values.setdefault(key, limit) > limit:
             raise SettingsError(f"model.{name}.{key} is {values[key]}, but {pretrained.source} takes {limit} at most")
     return {**values, "pretrained": pretrained}
+
+
+def _frames_of_hop(source: str, num_frames: int, hops: int) -> int:
+    """Frames of a hop, of which a window's make up the clip that an encoder sees."""
+    if num_frames % hops:
+        raise SettingsError(
+            f"{source} sees {num_frames} frames at once, which {hops} hops a window cannot share: choose windows.hops"
+        )
+    return num_frames // hops
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -299,6 +299,8 @@ BUILDERS: dict[str, Callable[..., SoundEncoder]] = {
 }
 
 FAMILIES: dict[tuple[str, str], Family] = {
-    ("audio", kind): Family(build=build, read_processor=_reader(kind), settle=_settle, has_embedding=kind == "clap")
+    ("audio", kind): Family(
+        build=build, read_processor=_reader(kind), settle=_settle, sees_time=True, has_embedding=kind == "clap"
+    )
     for kind, build in BUILDERS.items()
 }

@@ -172,5 +172,5 @@ def _settle(config: PretrainedConfig) -> dict[str, Any]:
 
 
 FAMILIES: dict[tuple[str, str], Family] = {
-    ("video", MODEL_TYPE): Family(build=_build, read_processor=_read_processor, settle=_settle)
+    ("video", MODEL_TYPE): Family(build=_build, read_processor=_read_processor, settle=_settle, sees_time=True)
 }
