@@ -52,7 +52,8 @@ class Examples:
         )
         clips_of_label = torch.bincount(pairs[0])
         num_labels = int((clips_of_label > 0).sum())
-        return 1.0 / (num_labels * clips_of_label[self.labels] * sizes[place]).double()
+        together: Tensor = num_labels * clips_of_label[self.labels] * sizes[place]
+        return together.double().reciprocal()
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def fit_probe(examples: Examples, num_labels: int, strength: float, *, tolerance
         optimizer.zero_grad()
         wrong = functional.cross_entropy(inputs @ weight.T + bias, examples.labels, reduction="none")
         total: Tensor = (shares * wrong).sum() + strength / 2 * weight.square().sum()
-        total.backward()  # type: ignore[no-untyped-call]  # torch ships it untyped
+        total.backward()
         return float(total.detach())
 
     with torch.enable_grad():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 
 from handler.decode import decode_request
 from handler.embedding import Embedder
@@ -18,13 +19,13 @@ from handler.request import ActivityRequest
 from models.checkpoint import load_checkpoint
 from models.pretrained.weights import quiet_transformers
 from models.settings import SettingsError
-from models.zero_shot import Probes
 from tests.cli.checkpoints import write_tiny_checkpoint
 from tests.models.pretrained.pictures import picture
 from tests.pretrained_factory import tiny_clap, tiny_clip
 from tests.zero_shot import EXACT, assembled, noise, pipeline_of, png, recipe_values, wav
 from training.fit import FUSED, FitResult, fit
 from training.manifest import ManifestEntry
+from training.probe import Probe
 
 
 def colour(label: str, seed: int) -> NDArray[np.uint8]:
@@ -104,16 +105,15 @@ def test_what_is_served_is_what_was_fitted(base: Path, tmp_path: Path) -> None:
     result = run(base, given, tmp_path / "fitted")
     assert set(result.strengths) == {"image", "audio"}
     checkpoint = load_checkpoint(result.checkpoint)
-    assert isinstance(checkpoint.model.head, Probes)
-    weights = {name: checkpoint.model.head[name] for name in ("image", "audio")}
+    saved = load_file(result.checkpoint / "model.safetensors")
     request = ActivityRequest(None, bytes(wav(noise(7))), None, RequestOptions(), image=bytes(png(colour("red", 7))))
     clip = decode_request(request, checkpoint.description.config, Limits())
     embedded = Embedder(checkpoint, EXACT).embed_clip(clip)
     softmax = {
-        name: (torch.from_numpy(embedded[name].vectors).double() @ layer.weight.double().T + layer.bias.double())
-        .softmax(dim=-1)
-        .detach()
-        for name, layer in weights.items()
+        name: Probe(saved[f"head.{name}.weight"].double(), saved[f"head.{name}.bias"].double()).score(
+            torch.from_numpy(embedded[name].vectors)
+        )
+        for name in ("image", "audio")
     }
     expected = (softmax["image"] + 0.25 * softmax["audio"]) / 1.25
     found = pipeline_of(result.checkpoint).scorer.score(clip).scores
