@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 
 from cli.assemble import assemble
+from cli.attach import attach
 from cli.crossval import crossval
 from cli.errors import CommandError
 from cli.evaluate import evaluate
@@ -65,7 +66,7 @@ def flow(docstring: str) -> str:
 
 PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     SERVING: (serve, stop, status, scale, predict),
-    MODEL: (synth, import_data, split, fetch, train, assemble, fit, crossval, evaluate, inspect_model, package),
+    MODEL: (synth, import_data, split, fetch, train, assemble, fit, crossval, evaluate, inspect_model, attach, package),
     RETRIEVAL: (index, search, recall),
 }
 for panel, commands in PANELS.items():

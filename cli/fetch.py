@@ -39,6 +39,8 @@ def fetch(
     """
     if (output / "config.json").exists() and not force:
         raise CommandError(f"{output} holds a model already", remedy="Name another folder, or replace it by --force.")
+    if output.is_dir() and any(output.iterdir()) and not (output / "config.json").exists():
+        raise CommandError(f"{output} holds other things", remedy="Name a folder of the model's own.")
     kind, _, named = source.partition(":")
     at = "" if revision is None else f" at {revision}"
     with user_errors(), step(f"Fetching {source}{at}"):
@@ -46,7 +48,7 @@ def fetch(
             _fetch_torchvision(named, output)
         else:
             _fetch_hub(source, revision, output)
-    size = sum(path.stat().st_size for path in output.iterdir())
+    size = sum(path.stat().st_size for path in output.iterdir() if path.is_file())
     say(f"{output}: {size / 1e6:.1f} MB; name it as a recipe's source")
 
 

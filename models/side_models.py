@@ -15,6 +15,8 @@ from models.side_config import SideModelConfig
 
 TRANSCRIBER_FOLDER, CAPTIONER_FOLDER = "transcriber", "captioner"
 GENERATION_FILE = "generation_config.json"
+MODEL_FILES = (*NEEDED_FILES, "*.safetensors")
+"""What a copy replaces in its place; other files there are left alone."""
 SETTINGS_FILES = tuple(pattern for pattern in NEEDED_FILES if not pattern.endswith(".safetensors"))
 
 
@@ -66,6 +68,8 @@ def side_model_files(config: ModelConfig, folder: Path) -> tuple[str, ...]:
 def copy_model(source: Path, target: Path) -> None:
     """Copy a pretrained model's folder: configuration, processor, tokenizer and safetensors, and nothing else.
 
+    Another model in ``target`` is replaced once everything has been copied; what is no model's there stays.
+
     Raises:
         SettingsError: the source is not whole.
     """
@@ -77,9 +81,11 @@ def copy_model(source: Path, target: Path) -> None:
     try:
         for name in names:
             shutil.copyfile(source / name, draft / name)  # what a link in the hub's cache leads to
-        if target.exists():
-            shutil.rmtree(target)
-        draft.replace(target)
+        target.mkdir(exist_ok=True)
+        for path in {path for pattern in MODEL_FILES for path in target.glob(pattern) if path.is_file()}:
+            path.unlink()
+        for name in names:
+            (draft / name).replace(target / name)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 

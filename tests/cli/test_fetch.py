@@ -54,6 +54,17 @@ def test_a_model_is_not_overwritten_unasked(snapshot: Path, tmp_path: Path) -> N
     assert (output / "config.json").read_text() == (snapshot / "config.json").read_text()
 
 
+@pytest.mark.usefixtures("snapshot")
+def test_a_folder_of_other_things_is_left_alone(tmp_path: Path) -> None:
+    weights = tmp_path / "weights"
+    fetch("someone/tiny", weights / "tiny", COMMIT)
+    with pytest.raises(CommandError, match="holds other things"):
+        fetch("someone/tiny", weights, COMMIT, force=True)
+    (weights / "tiny" / "mine").mkdir()
+    fetch("someone/tiny", weights / "tiny", COMMIT, force=True)
+    assert (weights / "tiny" / "mine").is_dir()
+
+
 def test_a_hub_out_of_reach_leaves_nothing(snapshot: Path, tmp_path: Path) -> None:
     (snapshot / "model.safetensors").unlink()
     with pytest.raises(CommandError, match="The model hub cannot be reached"):
