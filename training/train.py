@@ -22,6 +22,7 @@ from models.pretrained.adapt import inject_adapters, merge_adapters
 from models.pretrained.resolve import load_pretrained, pretrained_of, resolve_pretrained
 from models.pretrained.words import load_source_tokenizer
 from models.settings import SettingsError
+from models.side_models import copy_side_models
 from models.tokenizer import train_tokenizer
 from training.assemble import check_trainable
 from training.calibrate import fit_temperature, score_held_out
@@ -146,6 +147,8 @@ def train(
     known = None if checkpoint is None else checkpoint.description.config
     recipe = recipe.model_copy(update={"model": resolve_pretrained(recipe.model, known=known)})
     ranks = Ranks.of_environment()
+    if ranks.rank == 0:
+        copy_side_models(recipe.model, output)
     threads = max(1, choose_runtime().threads // ranks.local_world)
 
     started = time.perf_counter()
