@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from models.settings import SettingsError
@@ -41,7 +42,7 @@ def load_backbone(backbone: nn.Module, folder: Path, unused: tuple[str, ...], **
                 output_loading_info=True,
                 **options,
             )
-        except (OSError, RuntimeError, ValueError) as exc:
+        except (OSError, RuntimeError, ValueError, SafetensorError) as exc:
             raise SettingsError(f"the weights of {folder} cannot be read: {exc}") from exc
     own = set(backbone.state_dict())  # the library's class may have a pooler that ours is built without
     check_tensors(
