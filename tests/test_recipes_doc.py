@@ -11,6 +11,7 @@ import pytest
 import yaml
 from pydantic import BaseModel, TypeAdapter
 
+from models.config import ModelConfig
 from models.encoder_config import VideoConfig
 from models.fusion.build import FUSIONS
 from models.fusion_config import FusionConfig
@@ -21,6 +22,7 @@ BLOCKS = re.findall(r"^```yaml\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL
 RECIPE = BLOCKS[0]
 (PRETRAINED,) = (block for block in BLOCKS[1:] if block.startswith("video:"))
 (FUSION_LIST,) = (block for block in BLOCKS if block.startswith("- {kind:"))
+(SIDE_MODELS,) = (block for block in BLOCKS[1:] if block.startswith("transcriber:"))
 (ZERO_SHOT,) = (block for block in BLOCKS[1:] if block.startswith("model:"))
 
 
@@ -46,6 +48,12 @@ def test_the_example_of_labels_that_come_with_the_request_is_a_recipe() -> None:
     model = Recipe.read(yaml.safe_load(ZERO_SHOT), source="recipes.md").model
     assert model.zero_shot is not None
     assert set(model.zero_shot.modalities) == set(model.modalities) == {"video", "audio"}
+
+
+def test_the_side_models_are_read() -> None:
+    config = ModelConfig.read({"labels": ["a", "b"], **yaml.safe_load(SIDE_MODELS)}, source="recipes.md")
+    assert config.transcriber is not None
+    assert config.captioner is not None
 
 
 def test_the_list_has_every_fusion() -> None:
