@@ -89,7 +89,7 @@ class ZeroShotConfig(Settings):
     weights: dict[str, PositiveFloat] = Field(default_factory=dict)
     none_label: Label | None = None
     max_labels: PositiveInt = 100
-    max_texts: PositiveInt = 1000
+    max_texts: PositiveInt = 300
     probes: tuple[str, ...] = ()
 
     @model_validator(mode="after")

@@ -7,7 +7,7 @@ from pathlib import Path
 from models.checkpoint import CheckpointDescription, save_checkpoint
 from models.config import ModelConfig
 from models.model import build_model
-from models.pretrained.label_tower import load_label_tokenizer
+from models.pretrained.label_tower import comparison_of, load_label_tokenizer
 from models.pretrained.resolve import label_towers_of, load_pretrained, resolve_pretrained
 from models.pretrained.words import load_source_tokenizer
 from models.settings import SettingsError
@@ -47,6 +47,7 @@ def assemble(recipe: Recipe, output: Path, *, command: str) -> CheckpointDescrip
             "a recipe without model.zero_shot has parts that must learn: `activity train` makes its checkpoint"
         )
     config = resolve_pretrained(recipe.model)
+    _check_task(config)
     output.mkdir(parents=True, exist_ok=True)
     copy_side_models(config, output)
     model = build_model(config)
@@ -61,3 +62,12 @@ def assemble(recipe: Recipe, output: Path, *, command: str) -> CheckpointDescrip
     )
     save_checkpoint(output, description, model, tokenizer, label_tokenizers)
     return description
+
+
+def _check_task(config: ModelConfig) -> None:
+    competing = [name for name, tower in label_towers_of(config).items() if comparison_of(tower).scoring == "softmax"]
+    if config.head.task == "multi_label" and competing:
+        raise SettingsError(
+            f"head.task multi_label needs scores of labels that do not compete, which SigLIP's do: those of the space "
+            f"{', '.join(competing)} sum to 1"
+        )

@@ -107,21 +107,22 @@ def fit(
     runtime = runtime or choose_runtime()
     clips = decode_entries(entries, config, jobs=runtime.threads, progress=decoded)
     windows = _embed(loaded, clips, labels, runtime)
-    kinds = [kind for kind in windows.embeddings if len(windows.examples(kind).labels.unique()) == len(labels)]
-    if not kinds:
-        raise SettingsError("no modality of the model has a labelled window of each label: give clips that have")
-    choices = {kind: choose_strength(windows.examples(kind), len(labels)) for kind in kinds}
-    probes = {kind: fit_probe(windows.examples(kind), len(labels), choices[kind].strength) for kind in kinds}
+    choices = _choose(windows, len(labels))
     results, accuracy = _judge(windows, choices, labels, config)
-    config = _fitted_config(loaded.description.config, labels, probes=tuple(kinds))
-    description = _describe(loaded, config, results, accuracy, choices, command=command, source=checkpoint)
-    for name in side_models(config):
-        output.mkdir(parents=True, exist_ok=True)
-        copy_model(checkpoint / name, output / name)
-    _put_probes(loaded.model, config, probes)
-    save_checkpoint(output, description, loaded.model, loaded.tokenizer, loaded.label_tokenizers)
     strengths = {kind: choice.strength for kind, choice in choices.items()}
-    left_out = tuple(kind for kind in windows.embeddings if kind not in kinds)
+    probes = {kind: fit_probe(windows.examples(kind), len(labels), strength) for kind, strength in strengths.items()}
+    config = _fitted_config(loaded.description.config, labels, probes=tuple(probes))
+    _put_probes(loaded.model, config, probes)
+    made = {
+        "command": command,
+        "checkpoint": str(checkpoint),
+        "clips": {result.label: result.clips for result in results},
+        "strength": strengths,
+    }
+    metrics = {} if accuracy is None else {"held_out_accuracy": round(accuracy, 4)}
+    changes = {"config": config, "temperature": 1.0, "training": made, "metrics": metrics}
+    _save(loaded, loaded.description.model_copy(update=changes), checkpoint, output)
+    left_out = tuple(kind for kind in windows.embeddings if kind not in probes)
     return FitResult(output, results, accuracy, strengths, left_out)
 
 
@@ -226,25 +227,21 @@ def _judge(
     return tuple(results), float((shares * right[kept]).sum()) if kept.any() else None
 
 
-def _describe(
-    loaded: Checkpoint,
-    config: ModelConfig,
-    results: Sequence[LabelResult],
-    accuracy: float | None,
-    choices: Mapping[str, Choice],
-    *,
-    command: str,
-    source: Path,
-) -> CheckpointDescription:
-    made = {
-        "command": command,
-        "checkpoint": str(source),
-        "clips": {result.label: result.clips for result in results},
-        "strength": {kind: choice.strength for kind, choice in choices.items()},
-    }
-    metrics = {} if accuracy is None else {"held_out_accuracy": round(accuracy, 4)}
-    changes = {"config": config, "temperature": 1.0, "training": made, "metrics": metrics}
-    return loaded.description.model_copy(update=changes)
+def _choose(windows: _Windows, num_labels: int) -> dict[str, Choice]:
+    """The penalty of each kind of embedding that each label has examples of."""
+    examples = {kind: windows.examples(kind) for kind in windows.embeddings}
+    whole = {kind: given for kind, given in examples.items() if len(given.labels.unique()) == num_labels}
+    if not whole:
+        raise SettingsError("no modality of the model has a labelled window of each label: give clips that have")
+    return {kind: choose_strength(given, num_labels) for kind, given in whole.items()}
+
+
+def _save(loaded: Checkpoint, description: CheckpointDescription, source: Path, output: Path) -> None:
+    """Write a checkpoint beside copies of the side models that stand in ``source``."""
+    for name in side_models(description.config):
+        output.mkdir(parents=True, exist_ok=True)
+        copy_model(source / name, output / name)
+    save_checkpoint(output, description, loaded.model, loaded.tokenizer, loaded.label_tokenizers)
 
 
 def _put_probes(model: ActivityModel, config: ModelConfig, probes: Mapping[str, Probe]) -> None:

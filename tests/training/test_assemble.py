@@ -111,3 +111,14 @@ def test_the_words_of_a_clip_may_take_part(clip: Path, tmp_path: Path) -> None:
     options = b'{"labels": ["stir the soup", "pour milk"], "top_k": 1}'
     (response,) = pipeline.respond([{"text": b"pour milk", "options": options}], ["1"])
     assert b'"activities":[{"label":"pour milk"' in response.body
+
+
+def test_labels_that_compete_do_not_hold_at_once(clip: Path, tmp_path: Path) -> None:
+    values = recipe_values(image=clip)
+    values["model"]["head"] = {"task": "multi_label"}
+    with pytest.raises(SettingsError, match="those of the space sight sum to 1"):
+        assembled(tmp_path / "clip", values)
+    with quiet_transformers():
+        siglip = recipe_values(image=tiny_siglip(tmp_path / "source"))
+    siglip["model"]["head"] = {"task": "multi_label"}
+    assert (assembled(tmp_path / "siglip", siglip) / "model.safetensors").is_file()
