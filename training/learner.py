@@ -15,6 +15,7 @@ from torch import Tensor
 from handler.transform import Transforms
 from models.config import Modality, ModelConfig
 from models.model import ActivityModel
+from models.pretrained.encoder import PretrainedEncoder
 from training.augment.augmenter import Augmenter
 from training.augment.config import AugmentationConfig
 from training.balance import balance_coefficients, balance_gradients, truth_scores
@@ -91,6 +92,28 @@ class Learner(LightningModule):
         for name in self.frozen:
             self.model.encoders[name].eval()
         return self
+
+    @property
+    def constant(self) -> tuple[str, ...]:
+        """What the names of tensors begin with that no step changes: those of backbones that are frozen for good."""
+        return tuple(
+            f"model.encoders.{name}.backbone."
+            for name, encoder in self.model.encoders.items()
+            if isinstance(encoder, PretrainedEncoder) and encoder.is_frozen
+        )
+
+    def state_dict(self, *arguments: Any, **named: Any) -> dict[str, Any]:
+        """Weights without what is constant: it need not be averaged, nor written after each epoch."""
+        state: dict[str, Any] = super().state_dict(*arguments, **named)
+        for name in [name for name in state if name.startswith(self.constant)]:
+            del state[name]
+        return state
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Take weights; what is constant stays as it is."""
+        own = super().state_dict()
+        kept = {name: tensor for name, tensor in own.items() if name.startswith(self.constant)}
+        return super().load_state_dict({**state_dict, **kept}, strict, assign)
 
     def on_fit_start(self) -> None:
         """Bring the transforms to the model's device; they are no part of the module."""

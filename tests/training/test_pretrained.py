@@ -54,7 +54,15 @@ def recipe_of(folder: Path, epochs: int = 2, **pretrained: Any) -> Recipe:
         "fusion": {"kind": "late"},
         "head": {"hidden": 16},
     }
-    training = {"epochs": epochs, "clips_per_batch": 3, "hops_per_run": 5, "warmup_fraction": 0.0, "seed": 5}
+    training = {
+        "epochs": epochs,
+        "clips_per_batch": 3,
+        "hops_per_run": 5,
+        "warmup_fraction": 0.0,
+        "seed": 5,
+        "ema_decay": 0.5,
+        "early_stopping": {},
+    }
     return Recipe.read({"name": "tiny", "model": model, "training": training}, source="test")
 
 
@@ -75,6 +83,8 @@ def test_the_checkpoint_needs_its_source_no_longer(
     train(recipe, tiny_manifest, output, command="test", watch=Watch(say=notes.append))
     cached = "frozen backbones: the clips' features of video were computed once"
     assert notes == ([cached] if tune == "frozen" else [])
+    state = torch.load(output / "last.ckpt", weights_only=True)["state_dict"]
+    assert any(".backbone." in name for name in state) == (tune != "frozen")
     video = read_description(output).config.video
     assert video is not None
     assert video.size == 32
@@ -117,8 +127,9 @@ def test_a_training_that_begins_with_a_checkpoint_needs_no_source(
     assert not torch.equal(before["encoders.video.backbone.post_layernorm.weight"], published)
 
 
-def test_a_stopped_training_with_adapters_goes_on(source: Path, tiny_manifest: Path, tmp_path: Path) -> None:
-    recipe = recipe_of(source, tune="lora", lora={"rank": 2})
+@pytest.mark.parametrize("tune", ["frozen", "lora"])
+def test_a_stopped_training_goes_on(source: Path, tiny_manifest: Path, tmp_path: Path, tune: str) -> None:
+    recipe = recipe_of(source, tune=tune, lora={"rank": 2})
     train(recipe, tiny_manifest, tmp_path / "whole", command="test")
 
     def stop(epoch: int, *_: object) -> None:
