@@ -25,11 +25,13 @@ class TimedLabel:
     stop_seconds: float
     label: str
     score: float | None = None
+    description: str | None = None
 
     @classmethod
     def from_json(cls, segment: Mapping[str, Any]) -> Self:
         """Read one segment of an answer."""
-        return cls(segment["start_seconds"], segment["stop_seconds"], segment["label"], segment["score"])
+        start, stop = segment["start_seconds"], segment["stop_seconds"]
+        return cls(start, stop, segment["label"], segment["score"], segment.get("description"))
 
     def overlap_seconds(self, other: TimedLabel) -> float:
         """Seconds that both hold."""
@@ -77,6 +79,9 @@ def render_answer(answer: Mapping[str, Any], console: Console) -> None:
     console.print(_segments_table(segments, colours))
     console.print(_activities_line(answer["activities"]))
     console.print(_modalities_lines(answer["modalities"]))
+    if "transcript" in answer:
+        heard = " ".join(cue["text"] for cue in answer["transcript"])
+        console.print(f"heard: {escape(heard)}" if heard else "[dim]no words were heard[/dim]")
 
 
 def render_comparison(
@@ -117,12 +122,17 @@ def _segments_table(segments: Sequence[TimedLabel], colours: Mapping[str, str]) 
     if not segments:
         return Text("no segment is above the threshold", style="dim")
     table = Table("from", "to", "label", "score")
+    is_described = any(segment.description is not None for segment in segments)
+    if is_described:
+        table.add_column("description", overflow="fold")
     for segment in segments:
+        described = [escape(segment.description or "")] if is_described else []
         table.add_row(
             _seconds(segment.start_seconds),
             _seconds(segment.stop_seconds),
             _coloured(segment.label, colours),
             f"{segment.score:.3f}",
+            *described,
         )
     return table
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -9,7 +10,7 @@ from cli.timeline import Axis, TimedLabel, choose_colours, pair_segments, render
 
 WALK, RUN = TimedLabel(0.0, 4.0, "walk"), TimedLabel(4.0, 10.0, "run")
 
-ANSWER = {
+ANSWER: dict[str, Any] = {
     "model": {"name": "activity", "version": "1.0"},
     "start_seconds": 0.0,
     "duration_seconds": 10.0,
@@ -60,6 +61,15 @@ def test_an_answer_shows_times_scores_and_why_a_modality_was_not_used(console: C
     assert any("0.00 s" in line and "4.00 s" in line and "walk" in line and "0.810" in line for line in lines)
     assert "over the whole clip: run 0.700, walk 0.250" in lines
     assert lines[-3:] == ["✓ video", "- audio: no [sample] came out", "- text: not_sent"]
+
+
+def test_what_was_heard_and_seen_is_shown_where_it_was_asked_for(console: Console) -> None:
+    described = [{**segment, "description": "a [man] walks"} for segment in ANSWER["segments"][:1]]
+    cues = [{"start_seconds": 0.0, "stop_seconds": 1.0, "text": text} for text in ("hello", "[there]")]
+    render_answer({**ANSWER, "segments": [*described, *ANSWER["segments"][1:]], "transcript": cues}, console)
+    lines = printed(console).splitlines()
+    assert any("walk" in line and "a [man] walks" in line for line in lines)
+    assert lines[-1] == "heard: hello [there]"
 
 
 def test_an_answer_without_segments(console: Console) -> None:
