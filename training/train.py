@@ -6,6 +6,7 @@ import json
 import pickle
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,9 +40,11 @@ from training.dataset import (
 from training.encoding import Cached
 from training.initial import TakenWeights, adopt_statistics, adopt_tokenizer, check_frozen, take_weights
 from training.learner import Learner
+from training.lock import sole_writer
 from training.loop import RESUME_FILE, STATE_KEY, Loop, Ranks, count_steps
 from training.manifest import ManifestEntry, read_manifest
 from training.recipe import Recipe
+from training.scales import fit_scales_into
 from training.statistics import fit_statistics
 from training.tokens import cached_backbones, encode_contents, extract_features, may_cache
 
@@ -131,11 +134,25 @@ def train(
 
     Raises:
         SettingsError: when a split is empty or has no labelled window, the model cannot learn what the manifest says
-            (:func:`training.dataset.check_truth`), ``last.ckpt`` is not of this recipe, or ``initial`` does not fit.
+            (:func:`training.dataset.check_truth`), ``last.ckpt`` is not of this recipe, ``initial`` does not fit, or
+            another training writes to ``output``.
         ManifestError: when the manifest cannot be read, or a clip does not decode.
         KeyboardInterrupt: when it was stopped; ``last.ckpt`` is that of the last whole epoch.
     """
-    watch = watch or Watch()
+    with sole_writer(output) if Ranks.of_environment().rank == 0 else nullcontext():
+        return _train(recipe, data, output, command, resume, initial, watch or Watch(), decode)
+
+
+def _train(
+    recipe: Recipe,
+    data: Path | Sequence[ManifestEntry],
+    output: Path,
+    command: str,
+    resume: bool,
+    initial: Initial | None,
+    watch: Watch,
+    decode: Decode,
+) -> TrainingResult:
     entries = read_manifest(data) if isinstance(data, Path) else list(data)
     check_trainable(recipe.model)
     check_truth(entries, recipe.model)
@@ -143,7 +160,6 @@ def train(
     key = _state_key(recipe, initial)
     state = _find_state(output, key) if resume else None
     checkpoint = None if initial is None else load_checkpoint(initial.folder)
-    check_trainable(recipe.model)
     known = None if checkpoint is None else checkpoint.description.config
     recipe = recipe.model_copy(update={"model": resolve_pretrained(recipe.model, known=known)})
     ranks = Ranks.of_environment()
@@ -248,7 +264,7 @@ def _save(parts: _Parts, learner: Learner, output: Path, command: str, initial: 
     description = CheckpointDescription(
         name=recipe.name,
         version=recipe.version,
-        config=parts.config,
+        config=fit_scales_into(parts.config, learner.model, parts.tokenizer, parts.held),
         temperature=fit_temperature(windows),
         training={**made, "clips": len(parts.learned)},
         metrics={"val_accuracy": round(windows.accuracy, 4)},

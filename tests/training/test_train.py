@@ -22,6 +22,7 @@ from tests.training.clips import TINY, decode_tiny
 from training.calibrate import CANDIDATES
 from training.dataset import RunBatch, RunDataset
 from training.learner import Learner
+from training.lock import sole_writer
 from training.manifest import Split, read_manifest, write_manifest
 from training.recipe import Recipe, TrainingConfig
 from training.train import TrainingResult, train
@@ -193,6 +194,11 @@ def test_a_process_killed_while_it_writes_its_state_keeps_the_last_whole_one(
             run(tiny_manifest, tmp_path)
     run(tiny_manifest, tmp_path, resume=True)
     assert (tmp_path / "model.safetensors").read_bytes() == (trained[0] / "model.safetensors").read_bytes()
+
+
+def test_two_trainings_do_not_share_a_folder(tiny_manifest: Path, tmp_path: Path) -> None:
+    with sole_writer(tmp_path), pytest.raises(SettingsError, match="another training writes"):
+        run(tiny_manifest, tmp_path)
 
 
 def test_a_finished_training_may_be_resumed_in_another_folder(
