@@ -102,7 +102,7 @@ class Learner(LightningModule):
             if isinstance(encoder, PretrainedEncoder) and encoder.is_frozen
         )
 
-    def state_dict(self, *arguments: Any, **named: Any) -> dict[str, Any]:
+    def state_dict(self, *arguments: Any, **named: Any) -> Any:
         """Weights without what is constant: it need not be averaged, nor written after each epoch."""
         state: dict[str, Any] = super().state_dict(*arguments, **named)
         for name in [name for name in state if name.startswith(self.constant)]:

@@ -89,10 +89,9 @@ def test_each_window_is_encoded_as_the_clip_that_it_is(built: tuple[ModelConfig,
     assert clip.samples is not None
     num_windows = clip.schedule.num_windows
     assert num_windows > 3
-    raw = {"video": clip.frames[:, 0], "audio": clip.samples}
     for window in (0, 3, num_windows - 1):
         inside = slice(window, window + HOPS)
-        frames, samples = raw["video"][inside], raw["audio"][inside].reshape(-1)
+        frames, samples = clip.frames[inside, 0], clip.samples[inside].reshape(-1)
         contents = {"video": torch.from_numpy(frames), "audio": torch.from_numpy(samples)}
         for name, content in contents.items():
             with torch.no_grad():

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -37,13 +38,9 @@ def features(folder: Path) -> Tensor:
     config = model_config(folder, "video", frames_per_hop=1)
     model = build_model(config).eval()
     load_pretrained(model, config)
-    return (
-        model.encoders["video"]
-        .get_submodule("backbone")(  # type: ignore[no-any-return]
-            pixel_values=feed_video(config, [picture(40, 50)])[:, :, 0]
-        )
-        .pooler_output
-    )
+    backbone: Any = model.encoders["video"].get_submodule("backbone")
+    pooled: Tensor = backbone(pixel_values=feed_video(config, [picture(40, 50)])[:, :, 0]).pooler_output
+    return pooled
 
 
 @pytest.mark.parametrize(
