@@ -30,7 +30,7 @@ from training.evaluation.results import Evaluation
 from training.manifest import ManifestError, read_manifest, write_manifest
 from training.metrics.bootstrap import Estimate
 from training.metrics.classification import average_precision, mean_average_precision
-from training.metrics.segments import boundary_error_seconds, edit_score, segmental_f1
+from training.metrics.segments import MatchCounts, clip_boundary_errors, clip_edit_score, match_segments
 
 # Without smoothing and with every run kept, segments follow from the scores window by window.
 PLAIN = TINY.model_copy(
@@ -196,8 +196,11 @@ def test_segments_are_measured_as_they_are_answered(
     truths = [clip.entry.segments for clip in tiny_clips]
     assert result.segments is not None
     found = values([result.segments.edit, result.segments.f1["0.1"], result.segments.mean_boundary_error_seconds])
-    expected = [edit_score(predicted, truths), segmental_f1(predicted, truths, 0.1)]
-    assert found == pytest.approx([*expected, boundary_error_seconds(predicted, truths)])
+    pairs = list(zip(predicted, truths, strict=True))
+    edit = np.mean([clip_edit_score(*pair) for pair in pairs])
+    counts = sum((match_segments(*pair, 0.1) for pair in pairs), MatchCounts())
+    errors = np.concatenate([clip_boundary_errors(*pair) for pair in pairs])
+    assert found == pytest.approx([edit, counts.f1, errors.mean()])
     assert found[0] is not None
     assert 0.0 < found[0] < 1.0
 
