@@ -56,15 +56,17 @@ def recall(
 
 
 def _show(report: RecallReport) -> None:
-    title = f"{report.num_windows} windows, {report.num_clips} clips; recall in %, 95 % of resampled sets, chance"
+    title = (
+        f"{report.num_windows} windows, {report.num_clips} clips; recall in % (95 % of resamples), below it chance"
+    )
     table = Table(title=title, title_justify="left")
     table.add_column("asked by")
-    table.add_column("found by", overflow="fold")
-    for name in ("queries", "among", *(f"at {k}" for k in report.directions[0].recall)):
-        table.add_column(name, justify="right")
+    table.add_column("among", overflow="fold")
+    for k in report.directions[0].recall:
+        table.add_column(f"at {k}", justify="right", no_wrap=True)
     for it in report.directions:
-        figures = (_figure(it, k) for k in it.recall)
-        table.add_row(it.asked, " + ".join(it.found), str(it.num_queries), str(it.num_candidates), *figures)
+        asked, found = f"{it.asked}\n{it.num_queries}", f"{' + '.join(it.found)}\n{it.num_candidates}"
+        table.add_row(asked, found, *(_figure(it, k) for k in it.recall))
     Console(highlight=False).print(table)
 
 
@@ -72,5 +74,5 @@ def _figure(direction: Direction, k: int) -> str:
     estimate = direction.recall[k]
     if estimate is None:
         return "-"
-    measured = f"{100 * estimate.value:.1f} ({100 * estimate.low:.0f}-{100 * estimate.high:.0f})"
-    return f"{measured} / {100 * direction.chance[k]:.1f}"
+    measured = f"{100 * estimate.value:.1f} ({100 * estimate.low:.1f}-{100 * estimate.high:.1f})"
+    return f"{measured}\n{100 * direction.chance[k]:.1f}"

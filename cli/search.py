@@ -44,8 +44,8 @@ def search(  # noqa: PLR0913 - each is an option
     """Find moments by words, by a clip or by a sound.
 
     What is asked for is compared with every modality of every window: with its own where a window has it (a sound with
-    sounds), else with the others (a sound with pictures). The score counts standard deviations above what the query
-    has with the index in general; of windows that overlap, the best stands for the others.
+    sounds), else with the others (a sound with pictures). The score is how much more likely a window belongs to the
+    query than one at random, as a natural logarithm; of windows that overlap, the best stands for the others.
 
     [bold]Examples[/bold]
 

@@ -50,6 +50,9 @@ class Towers(Protocol):
     def embed_texts(self, space: str, texts: Sequence[str]) -> Tensor:
         """At least one text to ``(L, E)`` float32 of length 1, on the CPU."""
 
+    def scale(self, space: str, one: Modality, other: Modality) -> float:
+        """What the cosine of two modalities is multiplied by to be evidence, above 0."""
+
 
 class Embedder:
     """A checkpoint that embeds.
@@ -108,6 +111,13 @@ class Embedder:
         vectors: NDArray[np.float32] = self.towers.embed_texts(space, texts).numpy()
         return vectors
 
+    def scale(self, space: str, one: Modality, other: Modality) -> float:
+        """What the cosine of two modalities is multiplied by, above 0: the logits that the towers were trained with.
+
+        Evidence, then, is how far a logit lies above those of windows in general (:mod:`retrieval.ranking`).
+        """
+        return self.towers.scale(space, one, other)
+
     def _run(self, modality: Modality, tokens: Tensor, mask: Tensor) -> Tensor:
         def forward(*batch: Tensor) -> Tensor:
             return self.towers.embed_windows(modality, *batch)
@@ -131,6 +141,11 @@ class PretrainedTowers:
     def __init__(self, texts: LabelEmbedder) -> None:
         self.texts = texts
 
+    def scale(self, space: str, one: Modality, other: Modality) -> float:
+        """The scale that the source was trained with, for texts as for all else."""
+        del one, other
+        return float(self.texts.model.tower(space).scale)
+
     def embed_windows(self, modality: Modality, tokens: Tensor, mask: Tensor) -> Tensor:
         """The mean over the hops that have the modality, of length 1: what recognition compares with labels."""
         del modality
@@ -148,14 +163,21 @@ class OwnTowers:
         scorer: of a model with an embedding head.
 
     Raises:
-        ValueError: when it has none.
+        TypeError: when it has none.
     """
 
     def __init__(self, scorer: Scorer) -> None:
-        if not isinstance(scorer.model.embedding, EmbeddingHead):
+        config = scorer.transforms.config.embedding
+        if config is None or not isinstance(scorer.model.embedding, EmbeddingHead):
             raise TypeError("the model has no embedding head")
         self.scorer = scorer
+        self.config = config
         self.head = scorer.model.embedding
+
+    def scale(self, space: str, one: Modality, other: Modality) -> float:
+        """The scale that the training fitted to its validation split."""
+        del space
+        return self.config.scale(one, other)
 
     def embed_windows(self, modality: Modality, tokens: Tensor, mask: Tensor) -> Tensor:
         """The projection of the mean over the tokens of the hops that have the modality, as in training."""

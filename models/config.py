@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from models.embedding_config import EmbeddingConfig
+from models.embedding_config import EmbeddingConfig, pair_key
 from models.encoder_config import (
     AudioConfig,
     DepthConfig,
@@ -148,8 +149,16 @@ class ModelConfig(Settings):
             raise ValueError(
                 f"embedding.modalities has {', '.join(sorted(unknown))}, the model has {', '.join(self.modalities)}"
             )
-        if self.embedding is not None and len(self.embedded_modalities) < 2:
+        if self.embedding is None:
+            return
+        if len(self.embedded_modalities) < 2:
             raise ValueError("embedding needs a model of at least two modalities")
+        pairs = {pair_key(*pair) for pair in combinations(self.embedded_modalities, 2)}
+        strange = set(self.embedding.scales) - pairs
+        if strange:
+            raise ValueError(
+                f"embedding.scales has {', '.join(sorted(strange))}, the pairs are {', '.join(sorted(pairs))}"
+            )
 
     @property
     def embedded_modalities(self) -> tuple[Modality, ...]:

@@ -1,13 +1,13 @@
-"""From cosines to a ranking: evidence of different modalities made comparable and added, overlaps merged.
+"""From cosines to a ranking: the evidence of different modalities made comparable and added, overlaps merged.
 
-The cosines of two modalities lie in different ranges (towers keep their modalities apart: arXiv 2203.02053), so they
-are not added as they are. Each is said in standard deviations above what the query has with the index's windows in
-general, and these are added as independent z-scores are: their sum over the square root of their number (Stouffer
-1949). A window that lacks a modality is thus compared by those it has.
+Towers are trained so that ``exp(scale * cosine)`` is proportional to how much more likely a query and a window belong
+together than two at random (InfoNCE, arXiv 1807.03748). Divided by its mean over the index's windows it is that ratio
+itself, and its logarithm, in nats, is evidence: of modalities that are independent given what they show it is added. A
+modality whose towers tell little has a small scale, and then counts little; a window that lacks one is compared by
+those it has.
 
 A few windows are no sample: where all that an index has of a modality is one file's words, these would be the
-average, and an exact match no evidence. So a channel counts as having some more windows, in directions that have
-nothing to do with the query.
+average, and an exact match no evidence. So a channel counts as having some more windows, whose cosine is 0.
 """
 
 from __future__ import annotations
@@ -23,43 +23,40 @@ UNRELATED_WINDOWS = 32
 
 
 @dataclass(frozen=True)
-class Spread:
-    """How a query's cosines with a channel's windows are spread."""
+class Background:
+    """What a query has with a channel's windows in general."""
 
-    mean: NDArray[np.float64]
-    """``(Q,)`` float64."""
-    deviation: NDArray[np.float64]
-    """``(Q,)`` float64, above 0."""
+    scale: float
+    log_mean: NDArray[np.float64]
+    """``(Q,)`` float64: the logarithm of the mean of ``exp(scale * cosine)``."""
 
-    def standardise(self, cosines: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Cosines ``(Q, R)`` in standard deviations above the mean."""
-        return np.asarray((cosines - self.mean[:, None]) / self.deviation[:, None])
+    def evidence(self, cosines: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Cosines ``(Q, R)`` as nats above the windows in general."""
+        return np.asarray(self.scale * cosines - self.log_mean[:, None])
 
 
-def spread_of(cosines: NDArray[np.float64], width: int) -> Spread:
-    """The spread of cosines ``(Q, N)`` of vectors of ``width`` numbers, with those of the unrelated windows.
+def background_of(cosines: NDArray[np.float64], scale: float) -> Background:
+    """The background of queries whose cosines with a channel's windows are ``(Q, N)``.
 
-    A random direction has a mean cosine of 0 with any other, and a mean square of 1 / width.
+    Args:
+        cosines: of all windows, or of a sample of them; N at least 1.
+        scale: what a cosine is multiplied by.
     """
-    total = cosines.shape[1] + UNRELATED_WINDOWS
-    mean = cosines.sum(axis=1) / total
-    square = ((cosines**2).sum(axis=1) + UNRELATED_WINDOWS / width) / total
-    return Spread(mean, np.sqrt(square - mean**2))
+    total = np.logaddexp(np.logaddexp.reduce(scale * cosines, axis=1), np.log(UNRELATED_WINDOWS))
+    return Background(scale, np.asarray(total - np.log(cosines.shape[1] + UNRELATED_WINDOWS)))
 
 
 def combine(evidence: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Add z-scores.
+    """Add evidence.
 
     Args:
-        evidence: ``(M, R)`` float64, one row a source of evidence; NaN where a candidate has none.
+        evidence: ``(M, R)`` float64, one row a source of it; NaN where a candidate has none.
 
     Returns:
         ``(R,)`` float64; minus infinity where a candidate has no evidence at all.
     """
     there = ~np.isnan(evidence)
-    counts = there.sum(axis=0)
-    sums = np.where(there, evidence, 0.0).sum(axis=0)
-    return np.where(counts > 0, sums / np.sqrt(np.maximum(counts, 1)), -np.inf)
+    return np.where(there.any(axis=0), np.where(there, evidence, 0.0).sum(axis=0), -np.inf)
 
 
 @dataclass(frozen=True)

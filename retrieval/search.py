@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -24,6 +24,9 @@ FEWEST_CANDIDATES, CANDIDATES_PER_RESULT = 500, 50
 """Of a graph, so many of each query's nearest are compared in every modality."""
 MAX_QUERY_WINDOWS = 64
 
+Parts = Sequence[tuple[NDArray[np.float32], float]]
+"""Vectors ``(Q, E)`` and the scale of their cosines."""
+
 
 @dataclass(frozen=True)
 class Query:
@@ -31,11 +34,18 @@ class Query:
 
     vectors: Mapping[str, Mapping[Modality, NDArray[np.float32]]]
     """By space and by modality of the query ``(Q, E)`` float32 of length 1: its windows; a text is one of ``text``."""
+    scale: Callable[[str, Modality, Modality], float]
+    """What the cosine of two modalities of a space is multiplied by: :meth:`handler.embedding.Embedder.scale`."""
 
-    def of(self, channel: Channel) -> list[NDArray[np.float32]]:
-        """What a channel's windows are compared with: the query's own part of their modality, else all its parts."""
-        parts = self.vectors.get(channel[0], {})
-        return [parts[channel[1]]] if channel[1] in parts else list(parts.values())
+    def of(self, channel: Channel) -> list[tuple[NDArray[np.float32], float]]:
+        """What a channel's windows are compared with, and its scale.
+
+        That is the query's own part of their modality, else all its parts.
+        """
+        space, found = channel
+        parts = self.vectors.get(space, {})
+        asked = [found] if found in parts else list(parts)
+        return [(parts[name], self.scale(space, name, found)) for name in asked]
 
 
 @dataclass(frozen=True)
@@ -47,7 +57,7 @@ class Found:
     start_seconds: float
     stop_seconds: float
     score: float
-    """Standard deviations above what the query has with the index's windows in general, over the modalities."""
+    """Nats: how much more likely it belongs to the query than a window of the index does at random."""
     modality: Modality
     """The one that fits best."""
     cosines: dict[Modality, float]
@@ -63,7 +73,7 @@ def text_query(embedder: Embedder, text: str) -> Query:
     spaces = [name for name, space in embedder.spaces.items() if space.takes_text]
     if not spaces:
         raise SettingsError("this model embeds no text: ask with a clip or a sound")
-    return Query({name: {"text": embedder.embed_text(name, [text])} for name in spaces})
+    return Query({name: {"text": embedder.embed_text(name, [text])} for name in spaces}, embedder.scale)
 
 
 def clip_query(embedder: Embedder, clip: Clip, by: Collection[Modality] | None = None) -> Query:
@@ -81,7 +91,7 @@ def clip_query(embedder: Embedder, clip: Clip, by: Collection[Modality] | None =
     if not vectors:
         had = ", ".join(name for name, status in clip.modalities.items() if status.used) or "nothing"
         raise SettingsError(f"nothing of the query can be embedded: it has {had}")
-    return Query(vectors)
+    return Query(vectors, embedder.scale)
 
 
 def _spread_out(windows: NDArray[np.int64], window_hops: int) -> NDArray[np.int64]:
@@ -162,7 +172,7 @@ class Searcher:
             wanted *= 4
 
     def _rank(
-        self, compared: Mapping[Channel, tuple[VectorIndex, list[NDArray[np.float32]]]], wanted: int, top: int
+        self, compared: Mapping[Channel, tuple[VectorIndex, Parts]], wanted: int, top: int
     ) -> tuple[list[Found], bool]:
         """The best moments of the candidates, and whether these were all there are."""
         windows = np.unique(np.concatenate([_candidates(*pair, wanted) for pair in compared.values()]))
@@ -171,11 +181,11 @@ class Searcher:
             places = np.searchsorted(index.windows, windows).clip(max=len(index) - 1)
             there = index.windows[places] == windows
             cosines = np.full(len(windows), np.nan)
-            for part in parts:
+            for part, scale in parts:
                 evidence = np.full(len(windows), np.nan)
                 if there.any():
                     alike = index.cosines(part, places[there])
-                    evidence[there] = index.spread(part).standardise(alike).max(axis=0)
+                    evidence[there] = index.background(part, scale).evidence(alike).max(axis=0)
                     cosines[there] = np.fmax(cosines[there], alike.max(axis=0))
                 rows.append(evidence)
                 names.append(channel[1])
@@ -202,9 +212,9 @@ class Searcher:
         return Span(moment.file, moment.start_seconds, moment.stop_seconds, float(score))
 
 
-def _candidates(index: VectorIndex, parts: list[NDArray[np.float32]], wanted: int) -> NDArray[np.int64]:
+def _candidates(index: VectorIndex, parts: Parts, wanted: int) -> NDArray[np.int64]:
     """The windows that are looked at more closely: all of an exact index, the nearest of a graph."""
     if index.exact:
         return index.windows
-    rows = np.concatenate([index.nearest(part, wanted)[1].ravel() for part in parts])
+    rows = np.concatenate([index.nearest(part, wanted)[1].ravel() for part, _ in parts])
     return np.asarray(index.windows[np.unique(rows[rows >= 0])], dtype=np.int64)

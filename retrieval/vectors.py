@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.errors import IndexUnusable
-from retrieval.ranking import Spread, spread_of
+from retrieval.ranking import Background, background_of
 from retrieval.store import Channel, Store
 
 FLAT_BELOW = 200_000
@@ -26,7 +26,7 @@ GRAPH_LINKS, BUILD_EFFORT, SEARCH_EFFORT = 32, 80, 256
 """HNSW's M, efConstruction and least efSearch (Malkov and Yashunin, arXiv 1603.09320)."""
 AGAIN = "Run the same `activity index` again"
 SAMPLE = 4096
-"""Vectors from which it is estimated how a graph's cosines are spread."""
+"""Vectors from which it is estimated what a query has with a graph's windows in general."""
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,12 @@ class VectorIndex:
         vectors = self.index.reconstruct_batch(np.ascontiguousarray(rows))
         return np.asarray(queries.astype(np.float64) @ vectors.astype(np.float64).T)
 
-    def spread(self, queries: NDArray[np.float32]) -> Spread:
-        """How each query's cosines with the channel's vectors, or a sample of them, are spread."""
+    def background(self, queries: NDArray[np.float32], scale: float) -> Background:
+        """What each query ``(Q, E)`` has with the channel's windows, or a sample of them, in general."""
         rows = np.arange(len(self))
         if not self.exact:
             rows = np.sort(np.random.default_rng(0).choice(len(self), size=min(SAMPLE, len(self)), replace=False))
-        return spread_of(self.cosines(queries, rows), self.index.d)
+        return background_of(self.cosines(queries, rows), scale)
 
 
 def build_index(vectors: NDArray[np.float32]) -> Any:

@@ -62,8 +62,18 @@ def test_all_modalities_are_embedded_unless_some_are_named() -> None:
         ({"embedding": {"modalities": ["video", "video"]}}, "a modality is listed twice"),
         ({"embedding": {}, "audio": None, "text": None}, "embedding needs a model of at least two modalities"),
         ({"embedding": {"width": 0}}, "embedding.width"),
+        ({"embedding": {"scales": {"video+audio": 3.0}}}, "embedding.scales has video.audio, the pairs are audio.text"),
+        ({"embedding": {"scales": {"audio+video": 0.0}}}, "embedding.scales"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(values: dict[str, object], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         ModelConfig.read({"labels": 2, **values}, source="x")
+
+
+def test_what_a_cosine_counts() -> None:
+    fitted = EmbeddingConfig(scales={"audio+text": 20.0, "audio+video": 5.0})
+    assert fitted.scale("text", "audio") == fitted.scale("audio", "text") == 20.0
+    assert fitted.scale("video", "audio") == 5.0
+    assert fitted.scale("video", "video") == 20.0  # as much as the best pair
+    assert fitted.scale("text", "video") == EmbeddingConfig().scale("text", "text") == 1 / 0.07

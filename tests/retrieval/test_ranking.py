@@ -1,33 +1,32 @@
-"""Evidence added as z-scores, and overlapping spans merged to the best: by hand and by properties."""
+"""Evidence from cosines, added over modalities, and overlapping spans merged to the best: by hand and by properties."""
 
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval.ranking import Span, combine, spread_of, suppress
+from retrieval.ranking import Span, background_of, combine, suppress
 
 
-def test_cosines_become_standard_deviations() -> None:
+def test_evidence_is_how_much_more_likely_a_window_is_than_windows_in_general() -> None:
     cosines = np.array([[0.1, 0.3, 0.5]])
-    spread = spread_of(cosines, 4)
-    everything = np.concatenate((cosines[0], [0.5] * 16, [-0.5] * 16))  # 32 more: mean 0, mean square 1 / 4
-    np.testing.assert_allclose((spread.mean[0], spread.deviation[0]), (everything.mean(), everything.std()), atol=1e-12)
-    expected = (cosines - everything.mean()) / everything.std()
-    np.testing.assert_allclose(spread.standardise(cosines), expected, atol=1e-12)
+    background = background_of(cosines, 4.0)
+    everything = np.concatenate((cosines[0], np.zeros(32)))
+    expected = np.exp(4 * cosines) / np.exp(4 * everything).mean()
+    np.testing.assert_allclose(np.exp(background.evidence(cosines)), expected, atol=1e-12)
+    assert np.isfinite(background_of(cosines, 1e4).evidence(cosines)).all()
 
 
 def test_a_few_windows_that_are_all_alike_are_still_evidence() -> None:
-    few, many = spread_of(np.full((1, 2), 0.9), 64), spread_of(np.full((1, 100_000), 0.9), 64)
-    assert few.standardise(np.array([[0.9]]))[0, 0] > 3
-    assert abs(many.standardise(np.array([[0.9]]))[0, 0]) < 0.1
+    few, many = (background_of(np.full((1, count), 0.9), 20.0) for count in (2, 100_000))
+    assert few.evidence(np.array([[0.9]]))[0, 0] > 2.5
+    assert abs(many.evidence(np.array([[0.9]]))[0, 0]) < 0.01
 
 
-def test_evidence_is_the_sum_over_the_root_of_its_number() -> None:
-    evidence = np.array([[2.0, 3.0, np.nan, np.nan], [1.0, np.nan, 3.0, np.nan]])
-    assert combine(evidence).tolist() == [pytest.approx(3 / np.sqrt(2)), 3.0, 3.0, -np.inf]
+def test_evidence_is_added_over_what_a_window_has() -> None:
+    evidence = np.array([[2.0, 3.0, np.nan, np.nan], [1.0, np.nan, -3.0, np.nan]])
+    assert combine(evidence).tolist() == [3.0, 3.0, -3.0, -np.inf]
 
 
 def test_of_overlapping_spans_the_best_is_kept() -> None:

@@ -53,31 +53,39 @@ def make_searcher(num_windows: int = 120, files: int = 6) -> tuple[Searcher, dic
     }
 
 
+def scale(space: str, one: str, other: str) -> float:
+    """Another one for each pair."""
+    assert space == "own"
+    return 5.0 + 3.0 * NAMES.index(one) + NAMES.index(other)
+
+
+def make_query(**parts: NDArray[np.float32]) -> Query:
+    return Query({"own": parts}, scale)
+
+
 def reference(
     stored: dict[str, dict[int, NDArray[np.float64]]], parts: dict[str, NDArray[np.float32]]
 ) -> dict[int, float]:
     """The score of each window, by loops."""
-    evidence: dict[int, list[float]] = {}
+    evidence: dict[int, float] = {}
     for name, rows in stored.items():
-        for queries in [parts[name]] if name in parts else list(parts.values()):
+        for asked in [name] if name in parts else list(parts):
             best: dict[int, float] = {}
-            for query in queries.astype(np.float64):
-                cosines = {n: float(query @ row) for n, row in rows.items()}
-                unrelated = [0.25] * 16 + [-0.25] * 16  # of a width of 16
-                everything = [*cosines.values(), *unrelated]
-                mean, deviation = np.mean(everything), np.std(everything)
-                for n, cosine in cosines.items():
-                    best[n] = max(best.get(n, -math.inf), float((cosine - mean) / deviation))
+            for query in parts[asked].astype(np.float64):
+                likely = {n: math.exp(scale("own", asked, name) * float(query @ row)) for n, row in rows.items()}
+                general = (sum(likely.values()) + 32) / (len(likely) + 32)
+                for n, ratio in likely.items():
+                    best[n] = max(best.get(n, -math.inf), math.log(ratio / general))
             for n, score in best.items():
-                evidence.setdefault(n, []).append(score)
-    return {n: sum(scores) / np.sqrt(len(scores)) for n, scores in evidence.items()}
+                evidence[n] = evidence.get(n, 0.0) + score
+    return evidence
 
 
 @pytest.mark.parametrize("asked", [("text",), ("audio",), ("video", "audio")])
 def test_the_ranking_is_that_of_loops_in_float64(asked: tuple[str, ...]) -> None:
     searcher, stored = make_searcher()
     parts = {name: draw(3, seed=7 + place) for place, name in enumerate(asked)}
-    found = searcher.search(Query({"own": parts}), top=8)
+    found = searcher.search(make_query(**parts), top=8)
     scores = reference(stored, parts)
     expected: list[int] = []
     for n in sorted(scores, key=lambda n: -scores[n]):
@@ -96,18 +104,18 @@ def test_the_ranking_is_that_of_loops_in_float64(asked: tuple[str, ...]) -> None
 
 def test_modalities_of_the_moments_can_be_chosen() -> None:
     searcher, _ = make_searcher()
-    found = searcher.search(Query({"own": {"text": draw(1)}}), top=5, modalities=["audio"])
+    found = searcher.search(make_query(text=draw(1)), top=5, modalities=["audio"])
     assert {it.modality for it in found} == {"audio"}
     assert all(set(it.cosines) == {"audio"} for it in found)
     with pytest.raises(SettingsError, match=r"nothing in the index can be compared .* video in space own"):
-        searcher.search(Query({"own": {"text": draw(1)}}), modalities=["depth"])
+        searcher.search(make_query(text=draw(1)), modalities=["depth"])
     with pytest.raises(SettingsError, match="nothing in the index"):
-        searcher.search(Query({"clip": {"text": draw(1)}}))
+        searcher.search(Query({"clip": {"text": draw(1)}}, scale))
 
 
 def test_a_graph_finds_more_until_enough_moments_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
     exact, _ = make_searcher(3000, files=60)
-    query = Query({"own": {"text": draw(1, seed=3)}})
+    query = make_query(text=draw(1, seed=3))
     expected = exact.search(query, top=20, modalities=["video"])
     monkeypatch.setattr(vectors_module, "FLAT_BELOW", 100)
     monkeypatch.setattr("retrieval.search.FEWEST_CANDIDATES", 10)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from retrieval import vectors as module
 from retrieval.errors import IndexUnusable
-from retrieval.ranking import spread_of
+from retrieval.ranking import background_of
 from retrieval.store import EmbeddedWindow, open_store
 from retrieval.vectors import VectorIndex, build_index, read_index, write_indexes
 
@@ -33,9 +33,8 @@ def test_an_exact_index_is_brute_force() -> None:
     cosines, places = index.nearest(queries, 10)
     assert places.tolist() == np.argsort(-expected, axis=1)[:, :10].tolist()
     np.testing.assert_allclose(cosines, -np.sort(-expected, axis=1)[:, :10], rtol=0, atol=1e-6)
-    spread, reference = index.spread(queries), spread_of(expected, 16)
-    np.testing.assert_allclose(spread.mean, reference.mean, atol=1e-6)
-    np.testing.assert_allclose(spread.deviation, reference.deviation, atol=1e-6)
+    found, reference = index.background(queries, 9.0), background_of(expected, 9.0)
+    np.testing.assert_allclose(found.log_mean, reference.log_mean, atol=1e-5)
 
 
 def test_a_graph_finds_what_brute_force_finds(monkeypatch: pytest.MonkeyPatch) -> None:

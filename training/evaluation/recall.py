@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import permutations
 from typing import Any
@@ -10,22 +10,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handler.clip import Words
-from handler.embedding import Embedder, WindowEmbeddings
-from handler.limits import Limits
-from handler.text import parse_text
-from handler.windows import Schedule
+from handler.embedding import Embedder
 from models.config import Modality
 from models.settings import SettingsError
-from retrieval.ranking import combine, spread_of
+from retrieval.ranking import background_of, combine
 from training.dataset import LabelledClip
+from training.embedded import EmbeddedWindows, embed_windows
 from training.metrics.bootstrap import Bootstrap, Estimate
 from training.metrics.recall import chance_at, recall_at
 
 DEPTHS = (1, 5, 10)
 """The k of recall at k."""
-LEAST_OVERLAP_SECONDS = 0.002
-"""Cues are rounded to milliseconds: what they share with a window by that is nothing."""
+Join = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+"""From evidence ``(M, N)``, NaN where a candidate has none, to scores ``(N,)``."""
 
 
 @dataclass(frozen=True)
@@ -58,25 +55,9 @@ class RecallReport:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class _Windows:
-    """The windows of all clips, one after the other without overlap."""
-
-    vectors: dict[Modality, NDArray[np.float32]]
-    """``(W, E)``, zeros where a window does not have it."""
-    present: dict[Modality, NDArray[np.bool_]]
-    texts: tuple[str | None, ...]
-    """The one sentence that holds during the whole window; None where there is none, or it changes."""
-    groups: tuple[str, ...]
-    num_clips: int
-
-    @property
-    def sentences(self) -> list[str]:
-        """Each sentence once."""
-        return list(dict.fromkeys(text for text in self.texts if text is not None))
-
-
-def measure_recall(embedder: Embedder, clips: Iterable[LabelledClip], *, model: str) -> RecallReport:
+def measure_recall(
+    embedder: Embedder, clips: Iterable[LabelledClip], *, model: str, join: Join = combine
+) -> RecallReport:
     """Measure every direction that the data and the towers allow.
 
     A window's own other modality is what is relevant to it; to a sentence every window during which it holds.
@@ -85,56 +66,19 @@ def measure_recall(embedder: Embedder, clips: Iterable[LabelledClip], *, model: 
         embedder: the towers.
         clips: with their manifest's entries; each is let go when it is embedded.
         model: what the report calls it.
+        join: makes one score of several modalities' evidence, as a search does; another one is for comparison.
 
     Raises:
         SettingsError: when there is nothing to compare.
     """
-    windows = _embed(embedder, clips)
-    directions = [*_between_modalities(embedder, windows), *_with_sentences(embedder, windows)]
+    windows = embed_windows(embedder, clips)
+    directions = [*_between_modalities(embedder, windows), *_with_sentences(embedder, windows, join)]
     if not directions:
         raise SettingsError("the data has no window with two modalities, or one and a sentence, that are in one space")
     return RecallReport(model, windows.num_clips, len(windows.texts), tuple(directions))
 
 
-def _embed(embedder: Embedder, clips: Iterable[LabelledClip]) -> _Windows:
-    parts: list[tuple[dict[Modality, WindowEmbeddings], NDArray[np.int64]]] = []
-    texts: list[str | None] = []
-    groups: list[str] = []
-    for number, it in enumerate(clips):
-        schedule = it.clip.schedule
-        chosen = np.arange(0, schedule.num_windows, schedule.window_hops)
-        parts.append((embedder.embed_clip(it.clip), chosen))
-        words = None if it.entry.text is None else parse_text(it.entry.text.read_bytes(), Limits())
-        texts += [None if words is None else sentence_of(words, schedule, int(window)) for window in chosen]
-        groups += [it.entry.group or f"clip {number}"] * len(chosen)
-    names = {name: embedded[name].vectors.shape[1] for embedded, _ in parts for name in embedded}
-    vectors = {name: np.zeros((len(texts), width), dtype=np.float32) for name, width in names.items()}
-    present = {name: np.zeros(len(texts), dtype=np.bool_) for name in names}
-    first = 0
-    for embedded, chosen in parts:
-        rows = slice(first, first + len(chosen))
-        for name, windows in embedded.items():
-            vectors[name][rows], present[name][rows] = windows.vectors[chosen], windows.present[chosen]
-        first += len(chosen)
-    return _Windows(vectors, present, tuple(texts), tuple(groups), len(parts))
-
-
-def sentence_of(words: Words, schedule: Schedule, window: int) -> str | None:
-    """The one sentence that holds during a whole window, give or take a hop; None where there is none, or several."""
-    if words.untimed is not None:
-        return words.untimed.strip() or None
-    span = schedule.window_span(window)
-    shared = [
-        (min(cue.stop_seconds, span.stop_seconds) - max(cue.start_seconds, span.start_seconds), cue.text)
-        for cue in words.cues
-    ]
-    heard = [(seconds, text) for seconds, text in shared if seconds > LEAST_OVERLAP_SECONDS]
-    if len(heard) != 1 or heard[0][0] < span.duration_seconds - schedule.stride_seconds:
-        return None
-    return heard[0][1].strip() or None
-
-
-def _between_modalities(embedder: Embedder, windows: _Windows) -> Iterable[Direction]:
+def _between_modalities(embedder: Embedder, windows: EmbeddedWindows) -> Iterable[Direction]:
     """Windows by one modality among windows by another; words are asked as sentences instead."""
     for space in embedder.spaces.values():
         for one, other in permutations(
@@ -148,7 +92,7 @@ def _between_modalities(embedder: Embedder, windows: _Windows) -> Iterable[Direc
                 yield _direction(one, (other,), scores, relevant, [windows.groups[row] for row in queries])
 
 
-def _with_sentences(embedder: Embedder, windows: _Windows) -> Iterable[Direction]:
+def _with_sentences(embedder: Embedder, windows: EmbeddedWindows, join: Join) -> Iterable[Direction]:
     """Sentences among windows by each modality and by all, and windows among sentences."""
     sentences = windows.sentences
     if not sentences:
@@ -166,7 +110,8 @@ def _with_sentences(embedder: Embedder, windows: _Windows) -> Iterable[Direction
                 continue
             cosines = _cosines(asked, windows.vectors[name][there])
             evidence[name] = np.full((len(sentences), len(places)), np.nan)
-            evidence[name][:, there] = spread_of(cosines, asked.shape[1]).standardise(cosines)
+            scale = embedder.scale(space.name, "text", name)
+            evidence[name][:, there] = background_of(cosines, scale).evidence(cosines)
             relevant = np.arange(len(sentences))[:, None] == places[there][None]
             yield _direction("text", (name,), cosines, relevant, groups)
             told = there[places[there] >= 0]
@@ -174,7 +119,7 @@ def _with_sentences(embedder: Embedder, windows: _Windows) -> Iterable[Direction
             relevant = places[told][:, None] == np.arange(len(sentences))[None]
             yield _direction(name, ("text",), back, relevant, [windows.groups[row] for row in told])
     if len(evidence) > 1:
-        fused = np.stack([combine(np.stack(rows)) for rows in zip(*evidence.values(), strict=True)])
+        fused = np.stack([join(np.stack(rows)) for rows in zip(*evidence.values(), strict=True)])
         relevant = np.arange(len(sentences))[:, None] == places[None]
         yield _direction("text", tuple(evidence), fused, relevant, groups)
 

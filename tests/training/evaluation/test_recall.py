@@ -14,7 +14,8 @@ from handler.windows import Schedule, Span
 from models.settings import SettingsError
 from models.spaces import Space
 from training.dataset import LabelledClip
-from training.evaluation.recall import measure_recall, sentence_of
+from training.embedded import sentence_of
+from training.evaluation.recall import measure_recall
 from training.manifest import ManifestEntry
 
 CUES = "WEBVTT\n\n00:00.000 --> 00:04.001\nred ring\n\n00:04.000 --> 00:08.000\nblue disc\n"
@@ -35,6 +36,10 @@ class Towers:
             spread = np.repeat(rows, clip.schedule.window_hops, axis=0)[: clip.schedule.num_windows]
             found[name] = WindowEmbeddings(spread.astype(np.float32), np.asarray(spread.any(axis=1)))
         return found
+
+    def scale(self, space: str, one: str, other: str) -> float:
+        assert (space, one) == ("own", "text")
+        return 10.0 if other == "video" else 20.0
 
     def embed_text(self, space: str, texts: list[str]) -> np.ndarray[Any, Any]:
         assert space == "own"
