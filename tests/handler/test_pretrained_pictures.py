@@ -90,11 +90,11 @@ def test_a_picture_is_fed_as_its_processor_would(config: ModelConfig, folder: Pa
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
 def test_a_jpeg_is_upright_before_it_is_cropped(config: ModelConfig, folder: Path, orientation: int) -> None:
-    ramp = np.stack([np.add.outer(np.arange(40), 2 * np.arange(90)), np.zeros((40, 90)), np.zeros((40, 90))], axis=-1)
-    data = coded(Image.fromarray(ramp.astype(np.uint8)), "JPEG", orientation)
+    # 73 columns when scaled: the middle 32 of them are not those of the picture turned round.
+    data = coded(Image.fromarray(picture(40, 92).transpose(1, 2, 0)), "JPEG", orientation)
     turned = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
     expected = processed(folder, [np.array(turned).transpose(2, 0, 1)])
-    torch.testing.assert_close(fed_image(config, data), expected, atol=0.05, rtol=0.0)  # two decoders of JPEG
+    torch.testing.assert_close(fed_image(config, data), expected, atol=0.1, rtol=0.0)  # two decoders of JPEG
 
 
 def lossless(frames: list[NDArray[np.uint8]]) -> bytes:
