@@ -66,8 +66,9 @@ def test_a_file_that_cannot_be_written_whole_leaves_what_was_there(tmp_path: Pat
 
 
 def test_one_process_writes_and_no_other_reads_meanwhile(tmp_path: Path) -> None:
-    with open_store(tmp_path, write=True) as store:
-        store.replace_file("a", "1", [])
+    with open_store(tmp_path, write=True):
+        pass
+    with open_store(tmp_path, write=True):  # before anything is written
         for write in (True, False):
             with (
                 pytest.raises(IndexUnusable, match="is being written by another process"),
