@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -68,7 +69,7 @@ def index(
         except KeyboardInterrupt as stopped:
             raise CommandError("indexing was stopped", remedy="Go on with the same command.") from stopped
     _show_report(report)
-    say(f'Next: activity search {output} "words that say what you look for"')
+    say(f'Next: activity search {shlex.quote(str(output))} "words that say what you look for"')
 
 
 def _limits(max_seconds: float) -> Limits:

@@ -72,7 +72,7 @@ def synth(  # noqa: PLR0913 - each is an option
     $ activity synth runs/data --clips 480 --seed 1
     $ activity synth runs/held-out --clips 400 --seed 2 --val-fraction 0
     $ activity synth runs/events --kind events --clips 600 --seed 1
-    $ activity synth runs/moments --kind moments --clips 400 --seed 1
+    $ activity synth runs/moments --kind moments --clips 220 --seed 1
     $ activity synth runs/tracks --tracks imu,depth --labels motion,sound
     """
     chosen: tuple[Track, ...] = _read_names("--tracks", tracks, get_args(Track))
