@@ -26,7 +26,7 @@ from torch import Tensor
 from handler.batching import run_micro_batches
 from handler.clip import Clip, Waveform, Words
 from handler.decode import decode_request
-from handler.inference import HOPS_PER_BATCH, EncodedClip, Scorer
+from handler.inference import EncodedClip, Scorer
 from handler.limits import Limits
 from handler.options import ResolvedOptions, resolve_options
 from handler.pipeline import ActivityPipeline
@@ -247,7 +247,7 @@ def _encode(scorer: Scorer, name: Modality, clip: Clip, watch: Watch) -> dict[Mo
         run_micro_batches(
             lambda *batch: batch[0].flatten(1)[:, :1],
             contents.tensors,
-            size=HOPS_PER_BATCH,
+            size=scorer.hops_per_batch(name),
             runtime=scorer.runtime,
             transform=partial(scorer.transforms.prepare, name),
         )

@@ -21,6 +21,7 @@ from models.model import ActivityModel, gather_windows
 from models.spans import join_hops, place_mask, place_tokens
 
 HOPS_PER_BATCH = 8
+"""Of an encoder that does not say its own number."""
 WINDOWS_PER_BATCH = 16
 
 
@@ -103,6 +104,16 @@ class Scorer:
         scores = score_logits(logits, config.head.task, self.temperature)
         return ScoredWindows(scores=scores.numpy(), embeddings=fused.numpy())
 
+    def hops_per_batch(self, modality: Modality) -> int:
+        """Hops of one forward of an encoder.
+
+        The last forward is filled up with hops that nobody asked for. On a CPU an encoder with much work a hop takes
+        few at a time, as :attr:`models.pretrained.encoder.PretrainedEncoder.hops_per_batch` says.
+        """
+        if self.runtime.device.type != "cpu":
+            return HOPS_PER_BATCH
+        return int(getattr(self.model.encoders[modality], "hops_per_batch", HOPS_PER_BATCH))
+
     def _encode(self, modality: Modality, clip: Clip) -> Tensor:
         """Tokens ``(N, S, D)`` of a clip's hops; of its windows, where the encoder sees whole ones."""
         contents = self.transforms.gather(modality, clip)
@@ -118,12 +129,12 @@ class Scorer:
         if modality in self.transforms.config.window_spanned:
             starts = torch.arange(clip.schedule.num_windows)
             return run_micro_batches(
-                forward, [starts], size=HOPS_PER_BATCH, runtime=self.runtime, transform=prepare_windows
+                forward, [starts], size=self.hops_per_batch(modality), runtime=self.runtime, transform=prepare_windows
             )
         encoded = run_micro_batches(
             forward,
             contents.tensors,
-            size=HOPS_PER_BATCH,
+            size=self.hops_per_batch(modality),
             runtime=self.runtime,
             transform=partial(self.transforms.prepare, modality),
         )

@@ -37,6 +37,9 @@ class PretrainedEncoder(nn.Module):
     not_called: tuple[str, ...] = ()
     """The backbone's linear layers whose weights it reads without calling them: an adapter there would do nothing."""
 
+    hops_per_batch: int = 2
+    """Hops of one forward on a CPU: the fewest that are as quick, each, as more are."""
+
     def __init__(
         self,
         backbone: nn.Module,

@@ -28,6 +28,8 @@ TEXT_TOWER = ("text_model.", "text_projection.", "logit_scale", "logit_bias")
 class FrameEncoder(PretrainedEncoder):
     """Frames to tokens, one each; with ``output: embedding`` to joint embeddings of length 1."""
 
+    hops_per_batch = 4
+
     def extract(self, video: Tensor) -> Tensor:
         """Encode hops.
 

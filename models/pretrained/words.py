@@ -38,6 +38,8 @@ UNLIMITED = 1_000_000
 class WordsEncoder(PretrainedEncoder):
     """Texts to one token each; with ``output: embedding`` to joint embeddings of length 1."""
 
+    hops_per_batch = 8
+
     def extract(self, token_ids: Tensor, token_mask: Tensor) -> Tensor:
         """Encode texts.
 
@@ -132,7 +134,7 @@ def read_tokenizer(folder: Path) -> Any:
         raise SettingsError(f"{folder} has no tokenizer: none of {', '.join(TOKENIZER_FILES)}")
     try:
         with quiet_transformers():
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, ImportError) as exc:
         raise SettingsError(f"{folder} has no tokenizer that can be read: {exc}") from exc
     if not isinstance(getattr(tokenizer, "backend_tokenizer", None), Tokenizer) or tokenizer.pad_token_id is None:

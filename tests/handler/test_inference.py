@@ -110,6 +110,17 @@ def test_each_hop_is_encoded_once_and_each_window_fused_once(num_hops: int, hop_
     assert {len(batch) for batch in seen["fusion"]} == {WINDOWS_PER_BATCH}
 
 
+def test_an_encoder_says_how_many_hops_a_forward_takes_on_a_cpu() -> None:
+    scorer = make_scorer()
+    scorer.model.encoders["video"].hops_per_batch = 2  # type: ignore[assignment]  # no module
+    seen = spied(scorer)
+    scorer.score(make_clip(9))
+    assert [len(batch) for batch in seen["video"]] == [2] * 5
+    assert [len(batch) for batch in seen["audio"]] == [HOPS_PER_BATCH] * 2
+    scorer.runtime = replace(scorer.runtime, device=torch.device("cuda"))
+    assert scorer.hops_per_batch("video") == HOPS_PER_BATCH
+
+
 def test_each_different_text_is_encoded_once() -> None:
     scorer = make_scorer()
     seen = spied(scorer)
