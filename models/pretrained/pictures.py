@@ -52,7 +52,7 @@ def read_image_processor(folder: Path) -> dict[str, Any]:
 
     try:
         with quiet_transformers():
-            processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
+            processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, ImportError) as exc:
         raise SettingsError(f"{folder} has no image processor that can be read: {exc}") from exc
     values: dict[str, Any] = json.loads(processor.to_json_string())

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,7 +10,13 @@ import torch
 from transformers import CLIPImageProcessor, ViTImageProcessor, VivitImageProcessor
 
 from models.pretrained.config import PretrainedConfig
-from models.pretrained.pictures import KIND, build_geometry, build_image_processor, settle_pictures
+from models.pretrained.pictures import (
+    KIND,
+    build_geometry,
+    build_image_processor,
+    read_image_processor,
+    settle_pictures,
+)
 from models.settings import SettingsError
 from tests.models.pretrained.pictures import picture
 
@@ -56,6 +64,15 @@ def test_scale_mean_and_deviation_are_the_processor_s(processor: Any) -> None:
 def test_what_is_no_square_is_refused(processor: Any) -> None:
     with pytest.raises(SettingsError, match="needed is one square size, whatever comes in"):
         settle_pictures(resolved(processor))
+
+
+def test_code_of_a_source_is_never_run_nor_offered_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("builtins.input", pytest.fail)
+    (tmp_path / "own.py").write_text("raise SystemExit('it ran')")
+    own = {KIND: "OwnProcessor", "auto_map": {"AutoImageProcessor": "own.OwnProcessor"}}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(own))
+    with pytest.raises(SettingsError, match="has no image processor that can be read"):
+        read_image_processor(tmp_path)
 
 
 def test_a_checkpoint_cannot_name_any_class() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from models.pretrained.build import build_pretrained
 from models.pretrained.config import PretrainedConfig
 from models.pretrained.resolve import load_pretrained, resolve_pretrained
 from models.pretrained.weights import quiet_transformers
-from models.pretrained.words import WordsEncoder, load_source_tokenizer
+from models.pretrained.words import WordsEncoder, load_source_tokenizer, read_tokenizer
 from models.settings import SettingsError
 from models.tokenizer import load_tokenizer
 from tests.pretrained_factory import tiny_bert, tiny_clap, tiny_clip, tiny_siglip
@@ -179,6 +180,16 @@ def test_a_tokenizer_that_knows_more_than_its_encoder_is_refused(sources: dict[s
     smaller = text.pretrained.model_copy(update={"architecture": {**text.pretrained.architecture, "vocab_size": 50}})
     with pytest.raises(SettingsError, match="its tokenizer gives ids up to 86, its encoder knows 50"):
         load_source_tokenizer(smaller, 12)
+
+
+def test_code_of_a_source_is_never_run_nor_offered_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("builtins.input", pytest.fail)
+    (tmp_path / "own.py").write_text("raise SystemExit('it ran')")
+    own = {"auto_map": {"AutoTokenizer": ["own.OwnTokenizer", None]}, "tokenizer_class": "OwnTokenizer"}
+    for name, values in {"config.json": {}, "tokenizer.json": {}, "tokenizer_config.json": own}.items():
+        (tmp_path / name).write_text(json.dumps(values))
+    with pytest.raises(SettingsError, match="has no tokenizer that can be read"):
+        read_tokenizer(tmp_path)
 
 
 def test_a_source_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
