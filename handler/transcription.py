@@ -45,14 +45,19 @@ class Transcriber:
         from transformers import (  # noqa: PLC0415 - a model without a transcriber does without it
             AutomaticSpeechRecognitionPipeline,
             WhisperForConditionalGeneration,
+            WhisperProcessor,
+            WhisperTokenizer,
         )
 
         # Words are timed by the attention's weights, which only the plain implementation gives.
         model, processor = load_side_model(
             WhisperForConditionalGeneration, folder, runtime, attn_implementation="eager"
         )
+        if not isinstance(processor, WhisperProcessor) or not isinstance(processor.tokenizer, WhisperTokenizer):
+            raise SettingsError(f"the checkpoint's {folder.name} has no processor of Whisper's: {type(processor)}")
         if processor.feature_extractor.sampling_rate != SPEECH_RATE:
-            raise ValueError(f"a transcriber hears {SPEECH_RATE} Hz, got {processor.feature_extractor.sampling_rate}")
+            heard = processor.feature_extractor.sampling_rate
+            raise SettingsError(f"a transcriber hears {SPEECH_RATE} Hz, the checkpoint's {folder.name} {heard} Hz")
         self._config = config
         self._spoken = _spoken(config, model.generation_config, processor.tokenizer)
         self._chunk_seconds = float(processor.feature_extractor.chunk_length)
@@ -167,7 +172,7 @@ def _spoken(config: TranscriberConfig, generation: Any, tokenizer: Any) -> dict[
 def _is_auto(text: str | bytes | None) -> bool:
     if text is None or len(text) > 16:
         return False
-    return (text.decode("utf-8", "replace") if isinstance(text, bytes) else text).strip() == AUTO
+    return (text.decode("utf-8", "replace") if isinstance(text, bytes) else text).removeprefix("\ufeff").strip() == AUTO
 
 
 def _cues(words: Sequence[dict[str, Any]], waveform: Waveform) -> tuple[Cue, ...]:
@@ -183,6 +188,6 @@ def _cues(words: Sequence[dict[str, Any]], waveform: Waveform) -> tuple[Cue, ...
         start, stop = (span.start_seconds + (span.duration_seconds if at is None else at) for at in word["timestamp"])
         text = one_line(word["text"])
         if text and start <= span.stop_seconds:
-            start = min(start, latest)
+            start = max(span.start_seconds, min(start, latest))  # of next to no sound the library's times are negative
             cues.append(Cue(start, max(min(stop, span.stop_seconds), start + SHORTEST_SECONDS), text))
     return tuple(sorted(cues, key=lambda cue: cue.start_seconds))

@@ -145,6 +145,19 @@ def test_one_that_knows_english_alone_takes_no_other_language(whisper: Path, tmp
     assert Transcriber(tmp_path / "english", SETTINGS, RUNTIME).hear(sound(4.0)).cues
 
 
+def test_the_processor_of_another_model_is_refused_when_it_is_loaded(whisper: Path, tmp_path: Path) -> None:
+    shutil.copytree(whisper, tmp_path / "other")
+    path = tmp_path / "other" / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"tokenizer_class": "PreTrainedTokenizerFast"}))
+    with pytest.raises(SettingsError, match="other has no processor of Whisper's"):
+        Transcriber(tmp_path / "other", SETTINGS, RUNTIME)
+
+
+def test_words_of_next_to_no_sound_do_not_begin_before_it(transcriber: Transcriber) -> None:
+    cues = transcriber.hear(Waveform(np.zeros(1, dtype=np.float32), 16_000, 2.0)).cues
+    assert min(cue.start_seconds for cue in cues) == 2.0
+
+
 def movie() -> bytes:
     return render("mp4", Picture(num_frames=80, width=32, height=32, options=X264), Sound(seconds=3.2))
 
@@ -220,6 +233,7 @@ def request(text: str | None, **options: Any) -> ActivityRequest:
 
 def test_who_asks_for_a_transcription(config: ModelConfig) -> None:
     assert split_transcription(request("auto"), config) == (request(None), True)
+    assert split_transcription(request("\ufeffauto\r\n"), config) == (request(None), True)  # as some editors save it
     assert split_transcription(request(None, transcribe=True), config)[1]
     assert split_transcription(request("auto", transcribe=True), config)[1]
     words = request("an auto")
