@@ -19,6 +19,7 @@ from torch import nn
 from benchmarks.published_words import bert_tokenizer, clip_tokenizer, roberta_tokenizer, siglip_tokenizer
 from benchmarks.published_words import whisper_tokenizer as build_whisper_tokenizer
 from models.pretrained.torchvision_folder import save_torchvision
+from models.pretrained.weights import quiet_transformers
 
 TORCHVISION = "torchvision:"
 
@@ -48,8 +49,9 @@ class Published:
         if self.name.startswith(TORCHVISION):
             save_torchvision(self.name.split(":")[1], model.state_dict(), folder)
             return folder
-        for part in (model, *self.parts()):
-            part.save_pretrained(folder)
+        with quiet_transformers():
+            for part in (model, *self.parts()):
+                part.save_pretrained(folder)
         return folder
 
 
@@ -67,6 +69,10 @@ def check_parameters(published: Published, model: nn.Module) -> None:
     found = count_parameters(model)
     if found != published.num_parameters:
         raise RuntimeError(f"{published.name} has {published.num_parameters:,} parameters, this model {found:,}")
+
+
+def _labels(number: int) -> dict[str, Any]:
+    return {"num_labels": number}  # which the library's annotations do not know
 
 
 def _clip(**sizes: Any) -> Any:
@@ -108,7 +114,7 @@ def _dinov2_parts() -> Sequence[Any]:
 def _videomae() -> Any:
     from transformers import VideoMAEConfig, VideoMAEForVideoClassification  # noqa: PLC0415 - as above
 
-    return VideoMAEForVideoClassification(VideoMAEConfig(num_labels=400))
+    return VideoMAEForVideoClassification(VideoMAEConfig(**_labels(400)))
 
 
 def _videomae_parts() -> Sequence[Any]:
@@ -138,7 +144,7 @@ def _clap_parts() -> Sequence[Any]:
 def _ast() -> Any:
     from transformers import ASTConfig, ASTForAudioClassification  # noqa: PLC0415 - as above
 
-    return ASTForAudioClassification(ASTConfig(num_labels=527))
+    return ASTForAudioClassification(ASTConfig(**_labels(527)))
 
 
 def _ast_parts() -> Sequence[Any]:

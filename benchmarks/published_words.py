@@ -23,8 +23,8 @@ def filled(entries: Iterable[str], size: int, last: tuple[str, ...] = ()) -> dic
     return {name: place for place, name in enumerate((*names, *unused, *last))}
 
 
-def _merge_all(words: Iterable[tuple[str, ...]]) -> tuple[list[tuple[str, str]], list[str]]:
-    """The merges that make a token of each word's symbols, and what they make."""
+def _merge_all(words: Iterable[tuple[str, ...]]) -> tuple[Any, list[str]]:
+    """The merges that make a token of each word's symbols, which are pairs whatever their annotation; their results."""
     merges: dict[tuple[str, str], None] = {}
     for first, *others in words:
         token = first
@@ -58,7 +58,7 @@ def roberta_tokenizer() -> Any:
     return RobertaTokenizer(vocab=vocabulary, merges=merges, model_max_length=512)
 
 
-def bert_tokenizer(size: int, **special: str) -> Any:
+def bert_tokenizer(size: int, **special: Any) -> Any:
     """BERT's word pieces, in lower case, for texts of up to 512 tokens."""
     from transformers import BertTokenizer  # noqa: PLC0415 - costs seconds
 

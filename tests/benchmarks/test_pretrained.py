@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -41,7 +42,12 @@ def small_torchvision(folder: Path) -> Path:
 
 def small_minilm(folder: Path) -> Path:
     """A BERT of width 16, for texts as long as the recipes have them."""
-    layers = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    layers: dict[str, Any] = {
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+    }
     tokenizer = bert_tokenizer(200)
     BertModel(BertConfig(**layers, vocab_size=200, max_position_embeddings=64)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
