@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from handler.runtime import Runtime
+from models.pretrained.weights import check_tensors
 from models.settings import SettingsError
 
 MAX_CHARACTERS = 1_000
@@ -24,7 +25,7 @@ def load_side_model(kind: Any, folder: Path, runtime: Runtime, **settings: Any) 
         settings: further ones of ``from_pretrained``.
 
     Raises:
-        SettingsError: the folder does not hold such a model.
+        SettingsError: the folder does not hold such a model, or not all of its weights.
     """
     from transformers import AutoProcessor  # noqa: PLC0415 - only where there is a side model
     from transformers.utils import logging  # noqa: PLC0415
@@ -35,9 +36,13 @@ def load_side_model(kind: Any, folder: Path, runtime: Runtime, **settings: Any) 
     dtype = torch.float32 if runtime.device.type == "cpu" else runtime.dtype
     try:
         processor = AutoProcessor.from_pretrained(folder, **local)
-        model = kind.from_pretrained(folder, use_safetensors=True, dtype=dtype, **local, **settings)
-    except (OSError, ValueError, KeyError, RuntimeError) as exc:
+        model, report = kind.from_pretrained(
+            folder, use_safetensors=True, dtype=dtype, output_loading_info=True, **local, **settings
+        )
+    except Exception as exc:  # whatever the library makes of a file that is not what it seems
         raise SettingsError(f"the checkpoint's {folder.name} cannot be loaded: {exc}") from exc
+    names = {name for name, _ in model.named_parameters()}
+    check_tensors(folder, missing=names & set(report["missing_keys"]))  # the library would draw these by chance
     return model.to(runtime.device).eval(), processor
 
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from handler.clip import Cue, Waveform, Words
@@ -31,6 +32,8 @@ SHORTEST_SECONDS = 0.02
 PASSES_PER_CHUNK = 4
 """Whisper goes on after the last whole sentence of 30 s, which at worst is a moment further: passes have a bound."""
 
+_TRIED_TOKENS = 4
+
 
 class Transcriber:
     """A Whisper.
@@ -39,6 +42,9 @@ class Transcriber:
         folder: its files, as the transformers library has them.
         config: language, task and bounds.
         runtime: says the device. On a CPU it runs in float32, whatever autocast does elsewhere.
+
+    Raises:
+        SettingsError: the folder holds none, or it does not transcribe.
     """
 
     def __init__(self, folder: Path, config: TranscriberConfig, runtime: Runtime) -> None:
@@ -68,6 +74,7 @@ class Transcriber:
             device=runtime.device,
         )
         self._lock = threading.Lock()  # the library's pipeline is one caller's at a time
+        self._try()
 
     def hear(self, waveform: Waveform) -> Words:
         """The words of a sound.
@@ -88,16 +95,31 @@ class Transcriber:
                 f"the sound has {seconds:.1f} s, at most {self._config.max_seconds:g} s are transcribed",
                 remedy="Send it in shorter pieces, or its words as text.",
             )
+        cues = _cues(self._words(waveform), waveform)
+        if not cues:
+            raise UndecodableMedia("no words were heard in the sound", remedy="Send the words as text.")
+        return Words(cues=cues, heard_in=waveform.span)
+
+    def _try(self) -> None:
+        """Hear a moment of silence: a configuration that the library cannot follow is said here, not to a request."""
+        silence = Waveform(np.zeros(SPEECH_RATE, dtype=np.float32), SPEECH_RATE, 0.0)
+        try:
+            self._words(silence, max_new_tokens=_TRIED_TOKENS)
+        except LimitExceeded:
+            return  # slow it may be
+        except Exception as exc:
+            raise SettingsError(f"the checkpoint's transcriber does not transcribe: {exc}") from exc
+
+    def _words(self, waveform: Waveform, **changed: int) -> Sequence[dict[str, Any]]:
+        """The library's words, each with ``text`` and ``timestamp`` in seconds."""
         with self._lock:
             heard = self._recognise(
                 {"raw": waveform.samples, "sampling_rate": waveform.sample_rate},
                 return_timestamps="word",
-                generate_kwargs=self._settings(seconds),
+                generate_kwargs={**self._settings(waveform.duration_seconds), **changed},
             )
-        cues = _cues(heard["chunks"], waveform)
-        if not cues:
-            raise UndecodableMedia("no words were heard in the sound", remedy="Send the words as text.")
-        return Words(cues=cues, heard_in=waveform.span)
+        words: list[dict[str, Any]] = heard["chunks"]
+        return words
 
     def _settings(self, seconds: float) -> dict[str, Any]:
         """How Whisper decodes: greedily, since its fallback to sampling would answer differently each time."""

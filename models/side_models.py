@@ -15,6 +15,7 @@ from models.side_config import SideModelConfig
 
 TRANSCRIBER_FOLDER, CAPTIONER_FOLDER = "transcriber", "captioner"
 GENERATION_FILE = "generation_config.json"
+TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")
 MODEL_FILES = (*NEEDED_FILES, "*.safetensors")
 """What a copy replaces in its place; other files there are left alone."""
 SETTINGS_FILES = tuple(pattern for pattern in NEEDED_FILES if not pattern.endswith(".safetensors"))
@@ -103,6 +104,8 @@ def check_side_model(name: str, folder: Path) -> Path:
         SettingsError: it cannot.
     """
     kind = str(_read(check_folder(folder) / CONFIG_FILE).get("model_type"))
+    if not any((folder / file).is_file() for file in TOKENIZER_FILES):  # the library would make one without words
+        raise SettingsError(f"{folder} has no tokenizer: none of {', '.join(TOKENIZER_FILES)}.")
     if name == TRANSCRIBER_FOLDER:
         _check_transcriber(kind, folder)
     else:

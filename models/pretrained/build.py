@@ -9,6 +9,7 @@ from models.pretrained.family import Family
 from models.pretrained.frames import FAMILIES as FRAME_FAMILIES
 from models.pretrained.sounds import FAMILIES as SOUND_FAMILIES
 from models.pretrained.torchvision_folder import FAMILIES as TORCHVISION_FAMILIES
+from models.pretrained.weights import library_faults
 from models.pretrained.words import FAMILIES as WORD_FAMILIES
 from models.settings import SettingsError
 
@@ -58,8 +59,10 @@ def build_pretrained(modality: str, config: PretrainedConfig, *, width: int, **h
         hop: of ``audio``, ``hop_samples`` and ``tokens_per_hop``.
 
     Raises:
-        SettingsError: see :func:`find_family`.
+        SettingsError: see :func:`find_family`; or the architecture cannot be built.
         ValueError: the source has not been read (:func:`models.pretrained.resolve.resolve_pretrained`).
     """
     model_type = architecture_of(config).get("model_type")
-    return find_family(modality, config, model_type).build(config, width, **hop)
+    family = find_family(modality, config, model_type)
+    with library_faults(config.source):
+        return family.build(config, width, **hop)

@@ -15,6 +15,7 @@ from models.pretrained.build import build_pretrained
 from models.pretrained.config import PretrainedConfig
 from models.pretrained.encoder import architecture_of, processor_of
 from models.pretrained.source import find_source, weight_files
+from models.pretrained.weights import check_tensors
 from models.pretrained.words import load_source_tokenizer, most_tokens
 from models.settings import SettingsError
 
@@ -150,6 +151,7 @@ def read_number(folder: Path, name: str) -> Tensor:
             with safe_open(folder / file, framework="pt") as tensors:
                 if name in tensors.keys():  # noqa: SIM118 - it is no mapping
                     number: Tensor = tensors.get_tensor(name)
+                    check_tensors(folder, infinite_or_nan=() if number.isfinite().all() else (name,))
                     return number.float().reshape(())
     except (OSError, SafetensorError, RuntimeError) as exc:
         raise SettingsError(f"the weights of {folder} cannot be read: {exc}") from exc

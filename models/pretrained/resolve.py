@@ -14,6 +14,7 @@ from models.pretrained.config import PretrainedConfig
 from models.pretrained.encoder import PretrainedEncoder
 from models.pretrained.label_tower import load_tower
 from models.pretrained.source import CONFIG_FILE, find_source
+from models.pretrained.weights import library_faults
 from models.settings import Settings, SettingsError
 from models.zero_shot import ZeroShotModel
 
@@ -77,7 +78,8 @@ def resolve_source(modality: Modality, config: PretrainedConfig) -> PretrainedCo
     folder = find_source(config.source, config.revision)
     architecture = _read_json(folder / CONFIG_FILE)
     family = find_family(modality, config, architecture.get("model_type"))
-    return config.model_copy(update={"architecture": architecture, "processor": family.read_processor(folder)})
+    with library_faults(config.source):
+        return config.model_copy(update={"architecture": architecture, "processor": family.read_processor(folder)})
 
 
 def load_pretrained(model: ActivityModel, config: ModelConfig, *, but: Collection[Modality] = ()) -> None:
@@ -115,7 +117,8 @@ def _settled(name: Modality, settings: Settings, pretrained: PretrainedConfig, *
     architecture = pretrained.architecture or {}
     family = find_family(name, pretrained, architecture.get("model_type"))
     values = settings.model_dump(exclude_unset=True)
-    settled = dict(family.settle(pretrained))
+    with library_faults(pretrained.source):
+        settled, limits = dict(family.settle(pretrained)), family.limits(pretrained)
     if pretrained.span == "window" and "frames_per_hop" in settled:
         settled["frames_per_hop"] = _frames_of_hop(pretrained.source, settled["frames_per_hop"], hops)
     for key, value in settled.items():
@@ -124,7 +127,7 @@ def _settled(name: Modality, settings: Settings, pretrained: PretrainedConfig, *
                 f"model.{name}.{key} is {values[key]}, but {pretrained.source} needs {value}: leave it out"
             )
         values[key] = value
-    for key, limit in family.limits(pretrained).items():
+    for key, limit in limits.items():
         if values.setdefault(key, limit) > limit:
             raise SettingsError(f"model.{name}.{key} is {values[key]}, but {pretrained.source} takes {limit} at most")
     return {**values, "pretrained": pretrained}

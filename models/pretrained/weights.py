@@ -27,7 +27,7 @@ def load_backbone(backbone: nn.Module, folder: Path, unused: tuple[str, ...], **
         options: of the library's ``from_pretrained``, such as ``key_mapping``.
 
     Raises:
-        SettingsError: tensors are missing, of another shape, or neither the backbone's nor left out.
+        SettingsError: tensors are missing, of another shape, not finite, or neither the backbone's nor left out.
     """
     model: Any = backbone
     with quiet_transformers():
@@ -50,6 +50,7 @@ def load_backbone(backbone: nn.Module, folder: Path, unused: tuple[str, ...], **
         missing=own & set(report["missing_keys"]),
         unexpected=(name for name in report["unexpected_keys"] if not name.startswith(unused)),
         misshapen=(name for name, *_ in report["mismatched_keys"]),
+        infinite_or_nan=(name for name, weight in loaded.named_parameters() if not weight.isfinite().all()),
     )
     backbone.load_state_dict({name: tensor for name, tensor in loaded.state_dict().items() if name in own})
 
@@ -68,6 +69,21 @@ def check_tensors(folder: Path, **faults: Any) -> None:
             said.append(f"{fault}: {', '.join(names[:MAX_NAMES])}{more}")
     if said:
         raise SettingsError(f"the weights of {folder} are not those of its config.json: {'; '.join(said)}")
+
+
+@contextmanager
+def library_faults(source: str) -> Iterator[None]:
+    """Say whose configuration it is that the library cannot follow: it raises whatever comes of that.
+
+    Raises:
+        SettingsError: in place of any other exception.
+    """
+    try:
+        yield
+    except SettingsError:
+        raise
+    except Exception as exc:
+        raise SettingsError(f"the configuration of {source} cannot be used: {type(exc).__name__}: {exc}") from exc
 
 
 @contextmanager

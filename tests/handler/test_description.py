@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText, AutoProcessor, pipeline
 
 from handler.description import Describer, check_descriptions
@@ -105,6 +107,19 @@ def test_a_folder_without_safetensors_is_refused(blip: Path, tmp_path: Path) -> 
     (tmp_path / "pytorch_model.bin").write_bytes(b"not to be unpickled")
     with pytest.raises(SettingsError, match="cannot be loaded"):
         Describer(tmp_path, settings(), RUNTIME)
+
+
+def test_weights_that_are_not_whole_are_refused(blip: Path, tmp_path: Path) -> None:
+    shutil.copytree(blip, tmp_path / "blip")
+    file = tmp_path / "blip" / "model.safetensors"
+    weights = load_file(file)
+    name = next(name for name in weights if name.endswith("patch_embedding.bias"))
+    save_file({of: tensor for of, tensor in weights.items() if of != name}, file, metadata={"format": "pt"})
+    with pytest.raises(SettingsError, match=f"missing: {name}$"):
+        Describer(tmp_path / "blip", settings(), RUNTIME)
+    file.write_bytes(file.read_bytes()[:10_000])
+    with pytest.raises(SettingsError, match="cannot be loaded"):
+        Describer(tmp_path / "blip", settings(), RUNTIME)
 
 
 @pytest.fixture(scope="module")

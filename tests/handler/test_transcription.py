@@ -153,6 +153,19 @@ def test_the_processor_of_another_model_is_refused_when_it_is_loaded(whisper: Pa
         Transcriber(tmp_path / "other", SETTINGS, RUNTIME)
 
 
+@pytest.mark.parametrize(
+    "faulty", [{"alignment_heads": [[99, 0]]}, {"lang_to_id": {}}, {"no_timestamps_token_id": None}]
+)
+def test_a_configuration_that_no_request_could_use_is_refused_when_it_is_loaded(
+    whisper: Path, tmp_path: Path, faulty: dict[str, Any]
+) -> None:
+    shutil.copytree(whisper, tmp_path / "faulty")
+    path = tmp_path / "faulty" / "generation_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | faulty))
+    with pytest.raises(SettingsError, match="does not transcribe"):
+        Transcriber(tmp_path / "faulty", SETTINGS, RUNTIME)
+
+
 def test_words_of_next_to_no_sound_do_not_begin_before_it(transcriber: Transcriber) -> None:
     cues = transcriber.hear(Waveform(np.zeros(1, dtype=np.float32), 16_000, 2.0)).cues
     assert min(cue.start_seconds for cue in cues) == 2.0

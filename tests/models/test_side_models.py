@@ -108,6 +108,15 @@ def test_a_whisper_that_cannot_time_words_is_refused(whisper: Path, tmp_path: Pa
         copy_side_models(config, tmp_path / "checkpoint")
 
 
+def test_a_source_without_a_tokenizer_is_refused(blip: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(blip, source)
+    (source / "tokenizer.json").unlink()
+    config = TINY.model_copy(update={"captioner": CaptionerConfig(source=str(source))})
+    with pytest.raises(SettingsError, match=r"has no tokenizer: none of tokenizer\.json, "):
+        copy_side_models(config, tmp_path / "checkpoint")
+
+
 def test_a_checkpoint_that_lost_a_part_is_refused(whisper: Path, tmp_path: Path) -> None:
     config = TINY.model_copy(update={"transcriber": TranscriberConfig(source=str(whisper))})
     with pytest.raises(SettingsError, match="has no folder transcriber"):

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from models.encoder_config import DepthConfig, ImageConfig, TextConfig, VideoConfig
+from models.model import build_model
 from models.pretrained.config import PretrainedConfig
 from models.pretrained.resolve import resolve_pretrained
 from models.pretrained.weights import quiet_transformers
@@ -46,6 +47,33 @@ def test_an_encoder_of_another_size_than_its_processor_is_refused(folder: Path) 
     path.write_text(json.dumps({**values, "crop_size": {"height": 16, "width": 16}}), encoding="utf-8")
     with pytest.raises(SettingsError, match="the processor gives 16 pixels, the encoder takes 32"):
         model_config(folder, "video")
+
+
+@pytest.mark.parametrize(
+    "vision",
+    [
+        {"num_attention_heads": 3},
+        {"num_attention_heads": 0},
+        {"hidden_size": "32"},
+        {"patch_size": 0},
+        {"hidden_act": "none that is known"},
+    ],
+)
+def test_what_cannot_be_built_is_said_to_be_so(folder: Path, vision: dict[str, Any]) -> None:
+    path = folder / "config.json"
+    values = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**values, "vision_config": {**values["vision_config"], **vision}}), encoding="utf-8")
+    with pytest.raises(SettingsError, match=r"the configuration of .* cannot be used"):
+        build_model(model_config(folder, "video"))
+
+
+def test_preprocessing_that_cannot_be_followed_is_said_to_be_so(folder: Path) -> None:
+    path = folder / "preprocessor_config.json"
+    values = json.loads(path.read_text(encoding="utf-8"))
+    for faulty in ([], {**values, "image_mean": None}, {**values, "size": {"shortest_edge": 0}}):
+        path.write_text(json.dumps(faulty), encoding="utf-8")
+        with pytest.raises(SettingsError, match=r"the configuration of .* cannot be used"):
+            model_config(folder, "video")
 
 
 def test_what_a_source_lacks_is_named(folder: Path) -> None:

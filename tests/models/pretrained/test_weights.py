@@ -49,6 +49,7 @@ def features(folder: Path) -> Tensor:
         (lambda it: it.pop(NORM), r"missing: post_layernorm\.weight$"),
         (lambda it: it.update(extra=torch.zeros(1)), r"unexpected: extra$"),
         (lambda it: it.update({NORM: torch.zeros(3)}), r"misshapen: post_layernorm\.weight$"),
+        (lambda it: it[NORM].fill_(torch.nan), r"infinite_or_nan: post_layernorm\.weight$"),
     ],
 )
 def test_tensors_that_do_not_fit_are_named(
