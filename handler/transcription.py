@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -104,7 +105,8 @@ class Transcriber:
         """Hear a moment of silence: a configuration that the library cannot follow is said here, not to a request."""
         silence = Waveform(np.zeros(SPEECH_RATE, dtype=np.float32), SPEECH_RATE, 0.0)
         try:
-            self._words(silence, max_new_tokens=_TRIED_TOKENS)
+            with warnings.catch_warnings(action="ignore"):  # the library's, of a pass that says one token
+                self._words(silence, max_new_tokens=_TRIED_TOKENS)
         except LimitExceeded:
             return  # slow it may be
         except Exception as exc:
