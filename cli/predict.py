@@ -19,6 +19,9 @@ from cli.progress import stderr, step
 from cli.record import RUN_DIR_VARIABLE, require_record, resolve_run_dir
 from client.answer import Answer
 
+AUTO = "auto"
+"""The text that asks for the words of the sound."""
+
 
 class Format(StrEnum):
     """How the answer is shown; all but the table are the server's bytes as they came."""
@@ -37,7 +40,13 @@ def predict(  # noqa: PLR0913 - one argument an option of the command line
     audio: Annotated[
         Path | None, typer.Option(help="A sound file, used in place of the clip's own.", exists=True, dir_okay=False)
     ] = None,
-    text: Annotated[Path | None, typer.Option(help="Words: plain, WebVTT or SRT.", exists=True, dir_okay=False)] = None,
+    text: Annotated[
+        Path | None,
+        typer.Option(
+            help="Words: plain, WebVTT or SRT; or 'auto', of a model with a transcriber: the words of the sound.",
+            metavar="FILE|auto",
+        ),
+    ] = None,
     image: Annotated[Path | None, typer.Option(help="A picture.", exists=True, dir_okay=False)] = None,
     tabular: Annotated[
         Path | None, typer.Option(help="A row of a table: CSV, JSON or Parquet.", exists=True, dir_okay=False)
@@ -88,12 +97,14 @@ def predict(  # noqa: PLR0913 - one argument an option of the command line
     $ activity predict clip.mp4 --options '{"top_k": 3, "threshold": 0.5}' --format json
     $ activity predict clip.mp4 --grpc
     $ activity predict clip.mp4 --local
+    $ activity predict clip.mp4 --text auto --options '{"extras": ["transcript", "descriptions"]}'
+    $ activity predict clip.mp4 --local --checkpoint runs/zero-shot --options '{"labels": ["cooking", "typing"]}'
 
     Ends with 0 when there is a prediction, with 1 when the answer is an error, with 2 when the command is wrong.
     """
-    files = {"video": clip, "audio": audio, "text": text, "image": image, "tabular": tabular, "depth": depth}
+    files = {"video": clip, "audio": audio, "image": image, "tabular": tabular, "depth": depth}
     parts = {name: path.read_bytes() for name, path in files.items() if path is not None}
-    parts |= read_named_parts(part or ())
+    parts |= ({} if text is None else {"text": read_text(text)}) | read_named_parts(part or ())
     if not parts:
         raise typer.BadParameter("give a CLIP, --audio, --text or another part")
     request_options = read_options(options, format)
@@ -110,6 +121,20 @@ def predict(  # noqa: PLR0913 - one argument an option of the command line
     show_answer(answer, format)
     if not answer.ok:
         raise typer.Exit(1)
+
+
+def read_text(path: Path) -> bytes:
+    """The words of a file, or the word that asks for those of the sound, where no file has that name.
+
+    Raises:
+        typer.BadParameter: when there is no such file.
+    """
+    if str(path) == AUTO and not path.exists():
+        return AUTO.encode()
+    try:
+        return path.read_bytes()
+    except OSError as exc:
+        raise typer.BadParameter(f"--text {path} cannot be read: {exc.strerror}") from exc
 
 
 def read_named_parts(named: Sequence[str]) -> dict[str, bytes]:

@@ -71,9 +71,9 @@ def render_answer(answer: Mapping[str, Any], console: Console) -> None:
     colours = choose_colours(segment.label for segment in segments)
     axis = Axis(answer["start_seconds"], answer["duration_seconds"])
     model = answer["model"]
+    counted = "1 segment" if len(segments) == 1 else f"{len(segments)} segments"
     console.print(
-        f"[bold]{escape(model['name'])} {escape(model['version'])}[/bold]: {len(segments)} segments in "
-        f"{axis.duration_seconds:.2f} s"
+        f"[bold]{escape(model['name'])} {escape(model['version'])}[/bold]: {counted} in {axis.duration_seconds:.2f} s"
     )
     console.print(Group(axis.bar(segments, colours), axis.scale()))
     console.print(_segments_table(segments, colours))

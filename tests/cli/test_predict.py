@@ -52,7 +52,7 @@ def test_the_servers_bytes_go_out_as_they_came(server: FakeServer, clip: Path, s
 def test_the_table_shows_label_and_time(server: FakeServer, clip: Path) -> None:
     result = predict(server, clip)
     assert result.exit_code == 0
-    assert "activity 1.0: 1 segments in 2.00 s" in result.stdout
+    assert "activity 1.0: 1 segment in 2.00 s" in result.stdout
     assert "walk" in result.stdout
     assert server.received[0].body == b"clip"
     assert server.received[0].headers["authorization"] == "Bearer key"
@@ -94,6 +94,17 @@ def test_words_alone_are_enough(server: FakeServer, tmp_path: Path) -> None:
     assert server.received[0].path == "/predictions/activity/2.0"
 
 
+def test_the_words_of_the_sound_are_asked_for_by_a_word(
+    server: FakeServer, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert predict(server, clip, "--text", "auto").exit_code == 0
+    assert server.received[0].parts()["text"][2] == b"auto"
+    Path("auto").write_text("somebody walks")
+    assert predict(server, clip, "--text", "auto").exit_code == 0
+    assert server.received[1].parts()["text"][2] == b"somebody walks"
+
+
 @pytest.mark.parametrize(("shown", "stdout"), [("table", b""), ("json", ERROR), ("vtt", b"")])
 def test_an_error_ends_with_1_and_shows_its_remedy(server: FakeServer, clip: Path, shown: str, stdout: bytes) -> None:
     server.status, server.body = 422, ERROR
@@ -106,7 +117,13 @@ def test_an_error_ends_with_1_and_shows_its_remedy(server: FakeServer, clip: Pat
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["missing.mp4"], ["--text", __file__, "--options", "{"], ["--text", __file__, "--format", "xml"]],
+    [
+        [],
+        ["missing.mp4"],
+        ["--text", "missing.vtt"],
+        ["--text", __file__, "--options", "{"],
+        ["--text", __file__, "--format", "xml"],
+    ],
 )
 def test_a_wrong_command_ends_with_2(server: FakeServer, arguments: list[str]) -> None:
     assert predict(server, *arguments).exit_code == 2
