@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import time
 from pathlib import Path
@@ -87,7 +88,13 @@ def serve(  # noqa: PLR0913 - one argument an option of the command line
     if foreground:
         _watch(record)
     else:
-        say("Try `activity predict CLIP`, see `activity status`, end it with `activity stop`.")
+        say(next_steps(settings.run_dir))
+
+
+def next_steps(run_dir: Path) -> str:
+    """What to type after a server has started, each command so that it finds this server."""
+    named = "" if run_dir == resolve_run_dir(None) else f" --run-dir {shlex.quote(str(run_dir))}"
+    return f"Try `activity predict CLIP{named}`, see `activity status{named}`, end it with `activity stop{named}`."
 
 
 def stop(run_dir: RunDir = None) -> None:

@@ -11,7 +11,7 @@ import pytest
 from cli.errors import CommandError, NotRunning
 from cli.processes import start_ticks
 from cli.record import ServerRecord
-from cli.serve import _require_running
+from cli.serve import _require_running, next_steps
 from cli.server import (
     MAX_TEMP_LENGTH,
     ServeSettings,
@@ -22,6 +22,15 @@ from cli.server import (
     start_server,
 )
 from tests.cli.test_record import build_record
+
+
+def test_what_to_type_next_finds_this_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACTIVITY_RUN_DIR", str(tmp_path))
+    assert next_steps(tmp_path).startswith("Try `activity predict CLIP`, see `activity status`, ")
+    monkeypatch.delenv("ACTIVITY_RUN_DIR")
+    second = tmp_path / "the second"
+    assert next_steps(second).endswith(f"`activity stop --run-dir '{second}'`.")
+    assert next_steps(Path.cwd() / ".activity").endswith("end it with `activity stop`.")
 
 
 def test_the_command_runs_torchserves_own_launcher(tmp_path: Path) -> None:
