@@ -63,15 +63,19 @@ def _fetch_torchvision(named: str, output: Path) -> None:
     """``MODEL:WEIGHTS`` of torchvision, from its cache on this machine or its site."""
     from torchvision import models  # noqa: PLC0415
 
-    from models.pretrained.torchvision_folder import save_torchvision  # noqa: PLC0415
+    from models.pretrained.torchvision_folder import is_encoder, save_torchvision  # noqa: PLC0415
 
     model, _, wanted = named.partition(":")
     try:
         choices = models.get_model_weights(model)
-    except ValueError as exc:
+    except ValueError:
+        choices = None
+    known = [name for name in models.list_models(models.video) if is_encoder(name)]
+    if choices is None or model not in known:
         raise CommandError(
-            f"torchvision has no model {model}", remedy=f"Take one of {', '.join(models.list_models(models.video))}."
-        ) from exc
+            f"torchvision's {model or 'nothing'} is no video encoder that a recipe can take",
+            remedy=f"Take one of {', '.join(known)}.",
+        )
     if wanted not in choices.__members__:
         raise CommandError(
             f"torchvision has no weights {wanted!r} of {model}",

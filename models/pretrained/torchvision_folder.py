@@ -108,6 +108,11 @@ def save_torchvision(
     (folder / CONFIG_FILE).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
+def is_encoder(name: str) -> bool:
+    """Whether torchvision's model of this name is one of the families that are known here."""
+    return any(name == kind or name.startswith(f"{kind}_") for kind in HEADS)
+
+
 def preset_of(name: str) -> Any:
     """Torchvision's preprocessing for its weights of a video model.
 

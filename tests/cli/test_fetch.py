@@ -108,7 +108,8 @@ def test_torchvisions_file_is_read_as_weights_alone(torch_home: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("source", "message", "remedy"),
     [
-        ("torchvision:s4d:DEFAULT", "has no model s4d", "mvit_v2_s"),
+        ("torchvision:s4d:DEFAULT", "s4d is no video encoder", "mvit_v2_s"),
+        ("torchvision:r3d_18:DEFAULT", "r3d_18 is no video encoder", "mvit_v1_b, mvit_v2_s, s3d, swin3d_b"),
         ("torchvision:s3d:KINETICS", "has no weights 'KINETICS' of s3d", "torchvision:s3d:KINETICS400_V1"),
         ("torchvision:s3d", "has no weights '' of s3d", "torchvision:s3d:KINETICS400_V1"),
     ],
