@@ -62,8 +62,8 @@ def show_result(result: FitResult, console: Console) -> None:
     for label in result.labels:
         table.add_row(escape(label.label), str(label.clips), str(label.windows), _share(label.accuracy))
     table.add_section()
-    clips, windows = sum(it.clips for it in result.labels), sum(it.windows for it in result.labels)
-    table.add_row("all", str(clips), str(windows), _share(result.accuracy))
+    windows = sum(label.windows for label in result.labels)
+    table.add_row("all", str(result.clips), str(windows), _share(result.accuracy))
     console.print(table)
     for kind in result.left_out:
         console.print(f"{kind} is left out: some label has no clip with it")

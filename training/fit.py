@@ -53,6 +53,8 @@ class FitResult:
     """For each kind of embedding the penalty that was chosen."""
     left_out: tuple[str, ...]
     """Modalities that some label has no clip with."""
+    clips: int
+    """All of them; one with several labels stands with each of its labels."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def fit(
     changes = {"config": config, "temperature": 1.0, "training": made, "metrics": metrics}
     _save(loaded, loaded.description.model_copy(update=changes), checkpoint, output)
     left_out = tuple(kind for kind in windows.embeddings if kind not in probes)
-    return FitResult(output, results, accuracy, strengths, left_out)
+    return FitResult(output, results, accuracy, strengths, left_out, len(windows.clips.unique()))
 
 
 def _fitted_config(config: ModelConfig, labels: tuple[str, ...], *, probes: tuple[str, ...]) -> ModelConfig:

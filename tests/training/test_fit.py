@@ -24,7 +24,7 @@ from tests.models.pretrained.pictures import picture
 from tests.pretrained_factory import tiny_clap, tiny_clip
 from tests.zero_shot import EXACT, assembled, noise, pipeline_of, png, recipe_values, wav
 from training.fit import FUSED, FitResult, fit
-from training.manifest import ManifestEntry
+from training.manifest import LabelledSegment, ManifestEntry
 from training.probe import Probe
 
 
@@ -137,6 +137,15 @@ def test_a_fitted_checkpoint_can_be_fitted_again(base: Path, tmp_path: Path) -> 
     first = run(base, entries(tmp_path, clips=1), tmp_path / "first")
     second = run(first.checkpoint, entries(tmp_path, clips=2), tmp_path / "second")
     assert second.accuracy == pytest.approx(1.0)
+
+
+def test_a_clip_of_several_labels_counts_once(base: Path, tmp_path: Path) -> None:
+    sound = tmp_path / "sound.wav"
+    sound.write_bytes(wav(noise(1, seconds=4.0)))
+    halves = (LabelledSegment(0.0, 2.0, "red"), LabelledSegment(2.0, 4.0, "green"))
+    result = run(base, [ManifestEntry(None, None, sound, halves)], tmp_path / "fitted")
+    assert [(it.label, it.clips) for it in result.labels] == [("red", 1), ("green", 1)]
+    assert result.clips == 1
 
 
 def test_a_trained_model_gets_a_new_head(tmp_path: Path) -> None:
