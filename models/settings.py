@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -58,7 +59,10 @@ class Settings(BaseModel):
 def describe_faults(model: type[BaseModel], error: ValidationError) -> str:
     """Say each fault of a pydantic error in one sentence; unknown keys and kinds come with the known ones."""
     sentences = []
-    for fault in error.errors(include_url=False, include_context=False):
+    faults = error.errors(include_url=False, include_context=False)
+    for fault in faults:
+        if fault["type"] == "too_short" and any(_is_inside(other["loc"], fault["loc"]) for other in faults):
+            continue  # pydantic drops faulty items and then misses them
         location, candidates = _locate(model, fault["loc"])
         if fault["type"] == "extra_forbidden":
             _, owners = _locate(model, fault["loc"][:-1])
@@ -71,9 +75,19 @@ def describe_faults(model: type[BaseModel], error: ValidationError) -> str:
         else:
             value = repr(fault["input"])
             shown = value if len(value) <= 60 else value[:57] + "..."
-            message = fault["msg"].removeprefix("Value error, ")
+            message = _plain(fault["msg"])
             sentences.append(f"'{location}' is {shown}: {message.lower()}" if location else message)
     return "; ".join(sentences)
+
+
+def _plain(message: str) -> str:
+    """Pydantic's message in the words of YAML and JSON."""
+    message = re.sub(r" after validation, not \d+", "", message.removeprefix("Value error, "))
+    return re.sub(r"\b([Tt])uple\b", lambda found: "List" if found[1] == "T" else "list", message)
+
+
+def _is_inside(location: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
+    return len(location) > len(outer) and location[: len(outer)] == outer
 
 
 def _locate(model: type[BaseModel], location: tuple[int | str, ...]) -> tuple[str, list[type[BaseModel]]]:

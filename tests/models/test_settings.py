@@ -19,6 +19,7 @@ class Kitchen(Settings):
     oven: Oven = Oven()
     spare: Oven | None = None
     others: tuple[Oven, ...] = ()
+    guests: Annotated[tuple[str, ...] | None, Field(min_length=1)] = None
 
 
 def fault(values: object) -> str:
@@ -35,12 +36,14 @@ def test_what_validates_is_read() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"name": "k", "ovn": {}}, "unknown key 'ovn' (known keys: name, others, oven, spare)"),
+        ({"name": "k", "ovn": {}}, "unknown key 'ovn' (known keys: guests, name, others, oven, spare)"),
         ({"name": "k", "oven": {"heta": 1}}, "unknown key 'oven.heta' (known keys: heat, minutes)"),
         ({"name": "k", "spare": {"heta": 1}}, "unknown key 'spare.heta' (known keys: heat, minutes)"),
         ({"name": "k", "others": [{}, {"h": 1}]}, "unknown key 'others.1.h' (known keys: heat, minutes)"),
         ({}, "missing key 'name'"),
         ({"name": "k", "oven": {"minutes": "x"}}, "'oven.minutes' is 'x': input should be a valid integer"),
+        ({"name": "k", "others": "x"}, "'others' is 'x': input should be a valid list"),
+        ({"name": "k", "guests": []}, "'guests' is []: list should have at least 1 item"),
     ],
 )
 def test_a_fault_names_the_key_and_what_is_allowed(values: object, message: str) -> None:
@@ -86,6 +89,10 @@ def test_every_fault_is_told() -> None:
     assert "missing key 'name'" in message
     assert "unknown key 'oven.a'" in message
     assert "'oven.heat' is 'hot'" in message
+
+
+def test_a_faulty_item_is_not_missed_as_well() -> None:
+    assert fault({"name": "k", "guests": [1]}) == "kitchen.yaml: 'guests.0' is 1: input should be a valid string"
 
 
 def test_a_long_value_is_cut() -> None:
