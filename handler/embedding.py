@@ -71,7 +71,7 @@ class Embedder:
         if not self.spaces:
             raise SettingsError(
                 f"the model {checkpoint.description.name!r} embeds nothing: train one with model.embedding, as "
-                "config/recipes/towers.yaml does"
+                "config/recipes/towers.yaml does, or take one that `activity assemble` made"
             )
         self.runtime = runtime or choose_runtime()
         self.scorer = Scorer(checkpoint.model, Transforms(self.config, checkpoint.tokenizer), self.runtime)
