@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from pydantic import Field
@@ -24,6 +25,8 @@ from models.settings import PositiveFloat, Settings, SettingsError
 from models.tokenizer import load_tokenizer
 
 WEIGHTS_FILE, DESCRIPTION_FILE, TOKENIZER_FILE = "model.safetensors", "model.json", "tokenizer.json"
+SOURCE_FILE = "config.json"
+"""What the folder of a pretrained model has, and no checkpoint."""
 
 
 class CheckpointDescription(Settings):
@@ -62,15 +65,39 @@ def save_checkpoint(
     tokenizer: Tokenizer | None,
     label_tokenizers: Mapping[str, Tokenizer] | None = None,
 ) -> None:
-    """Write a checkpoint; the folder is made where it is missing."""
+    """Write a checkpoint; the folder is made where it is missing.
+
+    An older one there stays whole until all of the new one has been written. Its ``model.json`` then goes first and the
+    new one comes last, so that what a process leaves that was killed in between is no checkpoint, and no mixture.
+
+    Raises:
+        SettingsError: see :func:`check_place`.
+    """
+    check_place(folder)
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(weights, folder / WEIGHTS_FILE)
-    write_description(folder, description)
+    tokenizers = {label_tokenizer_file(space): kept for space, kept in (label_tokenizers or {}).items()}
     if tokenizer is not None:
-        tokenizer.save(str(folder / TOKENIZER_FILE))
-    for space, label_tokenizer in (label_tokenizers or {}).items():
-        label_tokenizer.save(str(folder / label_tokenizer_file(space)))
+        tokenizers[TOKENIZER_FILE] = tokenizer
+    with TemporaryDirectory(prefix=".", suffix=".tmp", dir=folder) as made:
+        draft = Path(made)
+        save_file(weights, draft / WEIGHTS_FILE)
+        for name, kept in tokenizers.items():
+            kept.save(str(draft / name))
+        write_description(draft, description)
+        (folder / DESCRIPTION_FILE).unlink(missing_ok=True)
+        for name in (WEIGHTS_FILE, *tokenizers, DESCRIPTION_FILE):
+            (draft / name).replace(folder / name)
+
+
+def check_place(folder: Path) -> None:
+    """Check that a checkpoint may be written to a folder: that of a pretrained model would lose its weights.
+
+    Raises:
+        SettingsError: it may not.
+    """
+    if (folder / SOURCE_FILE).exists():
+        raise SettingsError(f"{folder} holds a pretrained model, whose weights a checkpoint would replace")
 
 
 def label_tokenizer_file(space: str) -> str:

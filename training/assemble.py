@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from models.checkpoint import CheckpointDescription, save_checkpoint
+from models.checkpoint import CheckpointDescription, check_place, save_checkpoint
 from models.config import ModelConfig
 from models.model import build_model
 from models.pretrained.label_tower import comparison_of, load_label_tokenizer
@@ -40,16 +40,16 @@ def assemble(recipe: Recipe, output: Path, *, command: str) -> CheckpointDescrip
         What was written to ``model.json``.
 
     Raises:
-        SettingsError: the recipe is one to train, or a source cannot be found or does not fit.
+        SettingsError: the recipe is one to train, a source cannot be found or does not fit, or a pretrained model
+            stands in ``output``.
     """
     if recipe.model.zero_shot is None:
         raise SettingsError(
             "a recipe without model.zero_shot has parts that must learn: `activity train` makes its checkpoint"
         )
+    check_place(output)
     config = resolve_pretrained(recipe.model)
     _check_task(config)
-    output.mkdir(parents=True, exist_ok=True)
-    copy_side_models(config, output)
     model = build_model(config)
     load_pretrained(model, config)
     text = config.text
@@ -57,6 +57,7 @@ def assemble(recipe: Recipe, output: Path, *, command: str) -> CheckpointDescrip
     if text is not None and text.pretrained is not None:
         tokenizer = load_source_tokenizer(text.pretrained, text.max_tokens)
     label_tokenizers = {space: load_label_tokenizer(tower) for space, tower in label_towers_of(config).items()}
+    copy_side_models(config, output)  # last, as an older checkpoint may stand there
     description = CheckpointDescription(
         name=recipe.name, version=recipe.version, config=config, training={"command": command}
     )

@@ -15,7 +15,7 @@ from handler.embedding import Embedder
 from handler.inference import Scorer
 from handler.runtime import Runtime, choose_runtime
 from handler.transform import Transforms
-from models.checkpoint import Checkpoint, CheckpointDescription, load_checkpoint, save_checkpoint
+from models.checkpoint import Checkpoint, CheckpointDescription, check_place, load_checkpoint, save_checkpoint
 from models.config import HeadConfig, ModelConfig
 from models.head import ClassificationHead
 from models.model import ActivityModel
@@ -100,6 +100,7 @@ def fit(
         SettingsError: there are fewer than two labels, labels overlap in time, or no modality has clips of each label.
         ManifestError: the manifest cannot be read, or a clip does not decode.
     """
+    check_place(output)
     loaded = load_checkpoint(checkpoint)
     entries = read_manifest(data) if isinstance(data, Path) else list(data)
     entries = [entry for entry in entries if entry.split != "test"]

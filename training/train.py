@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from handler.inference import Scorer
 from handler.runtime import choose_runtime
 from handler.transform import Transforms
-from models.checkpoint import Checkpoint, CheckpointDescription, load_checkpoint, save_checkpoint
+from models.checkpoint import Checkpoint, CheckpointDescription, check_place, load_checkpoint, save_checkpoint
 from models.config import ModelConfig
 from models.model import ActivityModel, build_model
 from models.pretrained.adapt import inject_adapters, merge_adapters
@@ -155,6 +155,7 @@ def _train(
 ) -> TrainingResult:
     entries = read_manifest(data) if isinstance(data, Path) else list(data)
     check_trainable(recipe.model)
+    check_place(output)
     check_truth(entries, recipe.model)
     learned, held = _splits(entries)
     key = _state_key(recipe, initial)

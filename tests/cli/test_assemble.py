@@ -73,6 +73,14 @@ def test_the_archive_answers_without_sources_and_network(
         shutil.move(tmp_path / source, recipe.parent / source)
 
 
+def test_a_source_is_not_replaced_by_what_is_made_of_it(recipe: Path) -> None:
+    clip = recipe.parent / "clip"
+    before = {path.name: path.read_bytes() for path in clip.iterdir()}
+    with pytest.raises(CommandError, match="holds a pretrained model"):
+        assemble(recipe, clip, force=True)
+    assert {path.name: path.read_bytes() for path in clip.iterdir()} == before
+
+
 def test_a_canary_with_an_embedding_is_judged_by_it() -> None:
     def answer(embedding: list[float], score: float) -> dict[str, Any]:
         activities = [{"label": "a", "score": score}, {"label": "b", "score": 1 - score}]

@@ -25,6 +25,47 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "demo"
 
 
+@pytest.mark.parametrize("killed_at", range(5))
+def test_what_a_stop_in_the_middle_leaves_is_the_old_one_or_none(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int
+) -> None:
+    changed = TINY.model_copy(update={"labels": ("pour", "stir", "chop")})  # the same shapes, other meanings
+    old, number = (folder / "model.json").read_bytes(), 0
+
+    def stop(doing: Any) -> Any:
+        def step(*given: Any, **named: Any) -> Any:
+            nonlocal number
+            number += 1
+            if number > killed_at:
+                raise KeyboardInterrupt
+            return doing(*given, **named)
+
+        return step
+
+    with monkeypatch.context() as patched:
+        patched.setattr("models.checkpoint.save_file", stop(save_file))
+        for name in ("unlink", "replace"):
+            patched.setattr(Path, name, stop(getattr(Path, name)))
+        with pytest.raises(KeyboardInterrupt):
+            save_checkpoint(
+                folder, DESCRIPTION.model_copy(update={"config": changed}), tiny_model(seed=1), tiny_tokenizer()
+            )
+    if killed_at <= 1:
+        assert (folder / "model.json").read_bytes() == old
+        weights = load_checkpoint(folder).model.state_dict()
+        assert all(torch.equal(tensor, weights[name]) for name, tensor in tiny_model().state_dict().items())
+    else:
+        with pytest.raises(SettingsError, match="is no checkpoint"):
+            load_checkpoint(folder)
+
+
+def test_a_pretrained_models_folder_is_not_written_to(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(SettingsError, match="holds a pretrained model, whose weights"):
+        save_checkpoint(tmp_path, DESCRIPTION, tiny_model(), tiny_tokenizer())
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
 class Planted:
     """Whoever unpickles this writes a file."""
 
