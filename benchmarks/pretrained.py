@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 from safetensors import safe_open
 
-from benchmarks.pretrained_stages import ASKED_FOR, Measured
+from benchmarks.pretrained_stages import NOW_AND_THEN, Measured
 from benchmarks.published import PUBLISHED
 from cli.progress import say
 from models.checkpoint import CheckpointDescription, save_checkpoint
@@ -248,11 +248,11 @@ def show(rows: Sequence[Row], console: Console) -> None:
         )
     console.print(memory)
     stages = list(dict.fromkeys(name for row in rows for it in row.measured.stages.values() for name in it))
-    ordered = [name for name in stages if name not in ASKED_FOR] + [name for name in ASKED_FOR if name in stages]
-    time = Table(title="seconds a request; in brackets what it has to ask for")
+    ordered = [name for name in stages if name not in NOW_AND_THEN] + [name for name in NOW_AND_THEN if name in stages]
+    time = Table(title="seconds a request; in brackets what not every one has")
     time.add_column("recipe", no_wrap=True)
     time.add_column("on", no_wrap=True)
-    for heading in (*(f"({name})" if name in ASKED_FOR else name for name in ordered), "real time", "windows/s"):
+    for heading in (*(f"({name})" if name in NOW_AND_THEN else name for name in ordered), "real time", "windows/s"):
         time.add_column(heading, justify="right")
     for row in rows:
         for where, seconds in row.measured.stages.items():

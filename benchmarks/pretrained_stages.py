@@ -38,8 +38,8 @@ from handler.zero_shot import ZeroShotScorer
 from models.config import Modality
 from models.pretrained.encoder import PretrainedEncoder
 
-ASKED_FOR = ("transcribe", "describe")
-"""Stages that a request asks for; a description is that of one segment."""
+NOW_AND_THEN = ("labels", "transcribe", "describe")
+"""Stages that not every request has: labels that are new, the words of the sound, the description of one segment."""
 ONE_THREAD, PROCESSOR = "1 thread", "1 thread, processor"
 
 
@@ -64,9 +64,9 @@ class Measured:
     """The most that was allocated on the GPU."""
 
     def real_time_factor(self, where: str) -> float:
-        """Seconds of work for a second of the clip, without what a request has to ask for."""
+        """Seconds of work for a second of the clip, without what is not in every request."""
         stages = self.stages[where]
-        return sum(seconds for name, seconds in stages.items() if name not in ASKED_FOR) / self.clip_seconds
+        return sum(seconds for name, seconds in stages.items() if name not in NOW_AND_THEN) / self.clip_seconds
 
 
 @dataclass(frozen=True)
