@@ -60,7 +60,8 @@ class Transcriber:
         model, processor = load_side_model(
             WhisperForConditionalGeneration, folder, runtime, attn_implementation="eager"
         )
-        if not isinstance(processor, WhisperProcessor) or not isinstance(processor.tokenizer, WhisperTokenizer):
+        kinds = processor, getattr(processor, "tokenizer", None)
+        if not isinstance(kinds[0], WhisperProcessor) or not isinstance(kinds[1], WhisperTokenizer):
             raise SettingsError(f"the checkpoint's {folder.name} has no processor of Whisper's: {type(processor)}")
         if processor.feature_extractor.sampling_rate != SPEECH_RATE:
             heard = processor.feature_extractor.sampling_rate

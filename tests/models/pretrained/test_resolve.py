@@ -70,7 +70,8 @@ def test_what_cannot_be_built_is_said_to_be_so(folder: Path, vision: dict[str, A
 def test_preprocessing_that_cannot_be_followed_is_said_to_be_so(folder: Path) -> None:
     path = folder / "preprocessor_config.json"
     values = json.loads(path.read_text(encoding="utf-8"))
-    for faulty in ([], {**values, "image_mean": None}, {**values, "size": {"shortest_edge": 0}}):
+    faults: list[Any] = [[], {**values, "image_mean": None}, {**values, "size": {"shortest_edge": 0}}]
+    for faulty in faults:
         path.write_text(json.dumps(faulty), encoding="utf-8")
         with pytest.raises(SettingsError, match=r"the configuration of .* cannot be used"):
             model_config(folder, "video")
