@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from handler.transform import Transforms
 from models.checkpoint import Checkpoint, CheckpointDescription, check_place, load_checkpoint, save_checkpoint
 from models.config import HeadConfig, ModelConfig
 from models.head import ClassificationHead
-from models.model import ActivityModel
+from models.model import ActivityModel, build_model
 from models.settings import SettingsError
 from models.side_models import copy_model, side_models
 from models.zero_shot import Probes, mean_of_scores
@@ -85,8 +86,8 @@ def fit(
 ) -> FitResult:
     """Fit linear probes to labelled clips and write a checkpoint with them.
 
-    A model of pretrained towers gets one for each modality, whose scores are averaged; any other model a new head on
-    its fused embedding. Nothing else of it changes.
+    A model of pretrained towers gets one for each modality, whose scores are averaged, and loses those that some label
+    has no clip with; any other model gets a new head on its fused embedding. Nothing else of it changes.
 
     Args:
         checkpoint: the folder to begin with; its own labels go.
@@ -115,6 +116,7 @@ def fit(
     strengths = {kind: choice.strength for kind, choice in choices.items()}
     probes = {kind: fit_probe(windows.examples(kind), len(labels), strength) for kind, strength in strengths.items()}
     config = _fitted_config(loaded.description.config, labels, probes=tuple(probes))
+    loaded = replace(loaded, model=_reduced(loaded.model, config))
     _put_probes(loaded.model, config, probes)
     made = {
         "command": command,
@@ -130,7 +132,10 @@ def fit(
 
 
 def _fitted_config(config: ModelConfig, labels: tuple[str, ...], *, probes: tuple[str, ...]) -> ModelConfig:
-    """The configuration with other labels; without ``probes`` it is that of the clips' decode and truth."""
+    """The configuration with other labels; without ``probes`` it is that of the clips' decode and truth.
+
+    With them it has no other modality: none else says anything of the labels, and an answer says what was used.
+    """
     if len(labels) < 2:
         raise SettingsError(f"the manifest has {len(labels)} labels, two at least can be told apart")
     values = config.model_dump(exclude_unset=True)
@@ -140,7 +145,33 @@ def _fitted_config(config: ModelConfig, labels: tuple[str, ...], *, probes: tupl
     else:
         values["head"] = HeadConfig()
         values["zero_shot"] = {**values["zero_shot"], "probes": probes, "none_label": None}
+        left_out = set(config.modalities).difference(probes) if probes else set()
+        values |= dict.fromkeys(left_out)
+        _drop(values["zero_shot"], left_out)
     return ModelConfig.read(values, source="the model with the manifest's labels")
+
+
+def _drop(zero_shot: dict[str, Any], left_out: Collection[str]) -> None:
+    """Take modalities out of the values of a :class:`models.zero_shot_config.ZeroShotConfig`."""
+    kept = {
+        name: [modality for modality in space["modalities"] if modality not in left_out]
+        for name, space in zero_shot["spaces"].items()
+    }
+    zero_shot["spaces"] = {
+        name: {**zero_shot["spaces"][name], "modalities": modalities} for name, modalities in kept.items() if modalities
+    }
+    weights = zero_shot.get("weights", {})
+    zero_shot["weights"] = {name: weight for name, weight in weights.items() if name not in left_out}
+
+
+def _reduced(model: ActivityModel, config: ModelConfig) -> ActivityModel:
+    """The model with the modalities and spaces of ``config`` alone; its head is another one, and random."""
+    if config.zero_shot is None:
+        return model
+    weights, reduced = model.state_dict(), build_model(config).eval()
+    shared = {name: weights[name] for name in reduced.state_dict() if not name.startswith("head.")}
+    reduced.load_state_dict(shared, strict=False)
+    return reduced
 
 
 def _embed(
@@ -244,7 +275,11 @@ def _save(loaded: Checkpoint, description: CheckpointDescription, source: Path, 
     for name in side_models(description.config):
         output.mkdir(parents=True, exist_ok=True)
         copy_model(source / name, output / name)
-    save_checkpoint(output, description, loaded.model, loaded.tokenizer, loaded.label_tokenizers)
+    config = description.config
+    spaces = () if config.zero_shot is None else config.zero_shot.spaces
+    label_tokenizers = {space: loaded.label_tokenizers[space] for space in spaces}
+    tokenizer = None if config.text is None else loaded.tokenizer
+    save_checkpoint(output, description, loaded.model, tokenizer, label_tokenizers)
 
 
 def _put_probes(model: ActivityModel, config: ModelConfig, probes: Mapping[str, Probe]) -> None:

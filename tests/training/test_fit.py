@@ -100,6 +100,25 @@ def test_a_few_clips_of_a_label_teach_it(base: Path, tmp_path: Path) -> None:
     assert b"labels are fixed" in response.body
 
 
+def test_what_says_nothing_of_the_labels_is_not_said_to_be_used(base: Path, tmp_path: Path) -> None:
+    result = run(base, entries(tmp_path, clips=2, with_sound=("red",)), tmp_path / "fitted")
+    served = pipeline_of(result.checkpoint)
+    (response,) = served.respond([{"audio": wav(noise(1))}], ["1"])
+    assert (response.status, json.loads(response.body)["modalities"]["audio"]["code"]) == (422, "not_in_model")
+    both = {"audio": wav(noise(1)), "image": png(colour("red", 9))}
+    (response,) = served.respond([both], ["1"])
+    assert json.loads(response.body)["modalities"]["audio"]["code"] == "not_in_model"
+    assert {path.name for path in result.checkpoint.iterdir()} == {
+        "model.json",
+        "model.safetensors",
+        "tokenizer-sight.json",
+    }
+    names, before = load_file(result.checkpoint / "model.safetensors"), load_file(base / "model.safetensors")
+    assert not any(name.startswith(("encoders.audio.", "towers.sound.")) for name in names)
+    kept = [name for name in names if not name.startswith("head.")]
+    assert all(torch.equal(names[name], before[name]) for name in kept)
+
+
 def test_what_is_served_is_what_was_fitted(base: Path, tmp_path: Path) -> None:
     given = entries(tmp_path, clips=2, with_sound=("red", "green", "blue"))
     result = run(base, given, tmp_path / "fitted")
