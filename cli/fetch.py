@@ -34,7 +34,7 @@ def fetch(
 
     [bold]Examples[/bold]
 
-    $ activity fetch openai/clip-vit-base-patch32 --revision 3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268 -o weights/clip
+    $ activity fetch openai/clip-vit-base-patch32 --revision c237dc49a33fc61debc9276459120b7eac67e7ef -o weights/clip
     $ activity fetch torchvision:s3d:KINETICS400_V1 -o weights/s3d
     """
     if (output / "config.json").exists() and not force:
