@@ -52,8 +52,8 @@ def attach(
     """
     if transcriber is None and captioner is None:
         raise CommandError("there is nothing to attach", remedy="Name one by --transcriber or --captioner.")
-    if output.exists() and any(output.iterdir()):
-        raise CommandError(f"{output} is not empty", remedy="Name another folder.")
+    if output.exists() and not (output.is_dir() and not any(output.iterdir())):
+        raise CommandError(f"{output} is no empty folder", remedy="Name another folder.")
     asked = {
         "transcriber": _settings(source=transcriber, revision=transcriber_revision, language=language),
         "captioner": _settings(source=captioner, revision=captioner_revision, prompt=prompt),

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+PLACE_ERRORS = {
+    errno.ENOSPC: "Make room there, or name a folder on another disk.",
+    errno.EDQUOT: "Make room there, or name a folder on another disk.",
+    errno.EACCES: "Name a place that you may read and write.",
+    errno.EPERM: "Name a place that you may read and write.",
+    errno.EROFS: "Name a folder that can be written to.",
+    errno.ENOTDIR: "Check the path: a file stands where a folder is needed.",
+    errno.EEXIST: "Check the path: something else stands there.",
+    errno.EISDIR: "Check the path: a folder stands where a file is needed.",
+    errno.ENAMETOOLONG: "Name a shorter path.",
+}
+"""What is wrong with a place that a user has named, and what to do; any other fault of the system is a traceback."""
 
 
 class CommandError(Exception):
@@ -58,3 +72,9 @@ def user_errors() -> Iterator[None]:
         raise CommandError(str(error), remedy="Mend what it names and run the command again.") from error
     except FileNotFoundError as error:
         raise CommandError(f"there is no file {error.filename}", remedy="Check the path.") from error
+    except OSError as error:
+        if error.errno not in PLACE_ERRORS:
+            raise
+        place = error.filename2 or error.filename
+        at = "" if place is None else f"{place}: "
+        raise CommandError(f"{at}{error.strerror}", remedy=PLACE_ERRORS[error.errno]) from error

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from cli.errors import user_errors
 from cli.progress import stderr
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -44,6 +45,7 @@ def package(
     """
     from cli.archive import build_archive  # noqa: PLC0415 - help must not wait for what only the work needs
 
-    summary = build_archive(checkpoint, output, name=name, version=version)
+    with user_errors():
+        summary = build_archive(checkpoint, output, name=name, version=version)
     stderr.print(f"[bold]{summary.path}[/bold]: {summary.num_files} files, {summary.size_bytes / 1e6:.1f} MB")
     stderr.print(f"SHA-256 {summary.sha256}")

@@ -71,7 +71,7 @@ def save_checkpoint(
     new one comes last, so that what a process leaves that was killed in between is no checkpoint, and no mixture.
 
     Raises:
-        SettingsError: see :func:`check_place`.
+        SettingsError: see :func:`check_place`; or there is no room for the weights.
     """
     check_place(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -81,7 +81,10 @@ def save_checkpoint(
         tokenizers[TOKENIZER_FILE] = tokenizer
     with TemporaryDirectory(prefix=".", suffix=".tmp", dir=folder) as made:
         draft = Path(made)
-        save_file(weights, draft / WEIGHTS_FILE)
+        try:
+            save_file(weights, draft / WEIGHTS_FILE)
+        except SafetensorError as exc:
+            raise SettingsError(f"the weights cannot be written to {folder}: {exc}") from exc
         for name, kept in tokenizers.items():
             kept.save(str(draft / name))
         write_description(draft, description)

@@ -82,5 +82,7 @@ def test_options_belong_to_a_model(checkpoint: Path, tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_is_not_overwritten(checkpoint: Path, sources: Path) -> None:
-    with pytest.raises(CommandError, match="is not empty"):
+    with pytest.raises(CommandError, match="is no empty folder"):
         attach(checkpoint, checkpoint, transcriber=str(sources / "whisper"))
+    with pytest.raises(CommandError, match="is no empty folder"):
+        attach(checkpoint, checkpoint / "model.json", transcriber=str(sources / "whisper"))

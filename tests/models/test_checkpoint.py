@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from models.checkpoint import CheckpointDescription, load_checkpoint, read_description, save_checkpoint
@@ -57,6 +58,16 @@ def test_what_a_stop_in_the_middle_leaves_is_the_old_one_or_none(
     else:
         with pytest.raises(SettingsError, match="is no checkpoint"):
             load_checkpoint(folder)
+
+
+def test_weights_that_find_no_room_are_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise SafetensorError("I/O error: No space left on device")
+
+    monkeypatch.setattr("models.checkpoint.save_file", full)
+    with pytest.raises(SettingsError, match=r"the weights cannot be written to .*: I/O error: No space left"):
+        save_checkpoint(folder, DESCRIPTION, tiny_model(seed=1), tiny_tokenizer())
+    assert load_checkpoint(folder).description == DESCRIPTION
 
 
 def test_a_pretrained_models_folder_is_not_written_to(tmp_path: Path) -> None:
