@@ -56,9 +56,7 @@ def recall(
 
 
 def _show(report: RecallReport) -> None:
-    title = (
-        f"{report.num_windows} windows, {report.num_clips} clips; recall in % (95 % of resamples), below it chance"
-    )
+    title = f"{report.num_windows} windows, {report.num_clips} clips; recall in % (95 % of resamples), below it chance"
     table = Table(title=title, title_justify="left")
     table.add_column("asked by")
     table.add_column("among", overflow="fold")

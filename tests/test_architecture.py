@@ -18,7 +18,18 @@ FORBIDDEN = {
     "handler": {"retrieval", "training", "client", "cli", "tests"},
     "retrieval": {"training", "client", "cli", "tests", "ts"},
     "training": {"client", "cli", "tests", "ts"},
-    "client": {"handler", "models", "retrieval", "training", "cli", "tests", "ts", "torch", "torchaudio", "torchvision"},
+    "client": {
+        "handler",
+        "models",
+        "retrieval",
+        "training",
+        "cli",
+        "tests",
+        "ts",
+        "torch",
+        "torchaudio",
+        "torchvision",
+    },
     "cli": {"tests", "ts"},
 }
 
