@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from handler.errors import InvalidOptions
 from models.config import Modality, ModelConfig
+from models.pretrained.label_tower import comparison_of
 from models.zero_shot_config import ALL_SPACES, MAX_LABEL_CHARACTERS, ZeroShotConfig, clean_label, clean_template
 
 LABELS_REMEDY = 'Send options such as {"labels": ["cutting onions", "pouring water"]}.'
@@ -83,8 +84,8 @@ def choose_labels(
         are fixed.
 
     Raises:
-        InvalidOptions: the model's labels are fixed, there are no labels at all, or too many, or a template or a weight
-            is of nothing that the model has.
+        InvalidOptions: the model's labels are fixed, there are no labels at all, too many, or one that has nothing to
+            be told apart from, or a template or a weight is of nothing that the model has.
     """
     zero_shot = config.zero_shot
     if zero_shot is None or not zero_shot.takes_labels:
@@ -101,6 +102,8 @@ def choose_labels(
     )
     _check_number(choice, zero_shot)
     if zero_shot.none_label is None:
+        if labels is not None:
+            _refuse_one_label(labels, zero_shot)
         return chosen, choice
     if zero_shot.none_label in chosen:
         raise InvalidOptions(
@@ -142,6 +145,17 @@ def _known_weights(weights: Mapping[Modality, float], config: ZeroShotConfig) ->
             remedy="Weigh the modalities that the model has.",
         )
     return weights
+
+
+def _refuse_one_label(labels: Sequence[str], config: ZeroShotConfig) -> None:
+    """A softmax over one label is 1 whatever is seen."""
+    shared = [name for name, space in config.spaces.items() if comparison_of(space.text).scoring == "softmax"]
+    if len(labels) == 1 and shared:
+        raise InvalidOptions(
+            f"options: one label alone would always score 1 here, as the scores of {', '.join(shared)} share out 1 "
+            "among the labels",
+            remedy='Send what else it could be as well, for example "something else".',
+        )
 
 
 def _check_number(choice: LabelChoice, config: ZeroShotConfig) -> None:
