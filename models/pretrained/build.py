@@ -9,7 +9,7 @@ from models.pretrained.family import Family
 from models.pretrained.frames import FAMILIES as FRAME_FAMILIES
 from models.pretrained.sounds import FAMILIES as SOUND_FAMILIES
 from models.pretrained.torchvision_folder import FAMILIES as TORCHVISION_FAMILIES
-from models.pretrained.weights import library_faults
+from models.pretrained.weights import library_faults, quiet_transformers
 from models.pretrained.words import FAMILIES as WORD_FAMILIES
 from models.settings import SettingsError
 
@@ -64,5 +64,5 @@ def build_pretrained(modality: str, config: PretrainedConfig, *, width: int, **h
     """
     model_type = architecture_of(config).get("model_type")
     family = find_family(modality, config, model_type)
-    with library_faults(config.source):
+    with library_faults(config.source), quiet_transformers():
         return family.build(config, width, **hop)

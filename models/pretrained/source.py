@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,7 +42,8 @@ def find_source(source: str, revision: str | None) -> Path:
     if revision is None or not re.fullmatch(COMMIT, revision):
         raise SettingsError(
             f"{source} is no folder here, and as a name on the hub it needs a revision: the commit, "
-            "40 hexadecimal digits, which the hub shows under 'Files and versions'."
+            "40 hexadecimal digits, which the hub shows under 'Files and versions'. "
+            f"If a folder was meant, `activity fetch NAME --revision COMMIT --output {shlex.quote(source)}` makes it."
         )
     cached = _cached(source, revision)
     return check_folder(_download(source, revision) if cached is None else cached)

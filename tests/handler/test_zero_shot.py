@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
+import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from transformers import AutoModel, AutoProcessor, AutoTokenizer
+from transformers.utils import logging as transformers_logging
 
 from handler.pipeline import ActivityPipeline
 from handler.zero_shot import LabelEmbedder, ZeroShotScorer
@@ -166,7 +169,26 @@ def test_none_of_these_wins_exactly_where_no_cosine_reaches_the_threshold(
 def test_the_archive_s_labels_stand_where_none_are_sent(folders: dict[str, Path], tmp_path: Path) -> None:
     pipeline = pipeline_of(assembled(tmp_path, recipe_values(image=folders["clip"], labels=["pour milk", "stir"])))
     assert list(scores_of(pipeline, {"image": png(PICTURE)})[0]) == ["pour milk", "stir"]
-    assert list(scores_of(pipeline, {"image": png(PICTURE)}, labels=["an onion"])[0]) == ["an onion"]
+    assert list(scores_of(pipeline, {"image": png(PICTURE)}, labels=["an onion", "soup"])[0]) == ["an onion", "soup"]
+
+
+def test_one_label_alone_is_enough_where_each_is_judged_for_itself(folders: dict[str, Path], tmp_path: Path) -> None:
+    pipeline = pipeline_of(assembled(tmp_path, recipe_values(image=folders["siglip"])))
+    (scores,) = scores_of(pipeline, {"image": png(PICTURE)}, labels=["an onion"])
+    assert 0.0 < scores["an onion"] < 1.0
+
+
+def test_a_checkpoint_loads_without_the_library_s_remarks(folders: dict[str, Path], tmp_path: Path) -> None:
+    checkpoint = assembled(tmp_path, recipe_values(image=folders["siglip"]))
+    remarks = io.StringIO()
+    handler = logging.StreamHandler(remarks)
+    transformers_logging.warning_once.cache_clear()  # of what was said before
+    logging.getLogger("transformers").addHandler(handler)
+    try:
+        pipeline_of(checkpoint)  # SigLIP's configuration names tokens that its vocabulary does not have
+    finally:
+        logging.getLogger("transformers").removeHandler(handler)
+    assert remarks.getvalue() == ""
 
 
 def test_labels_are_compared_and_answered_cleaned(both: ActivityPipeline) -> None:
@@ -199,7 +221,8 @@ def test_labels_are_compared_and_answered_cleaned(both: ActivityPipeline) -> Non
         ({"labels": [f"label {number}" for number in range(60)], "templates": ["{}"] * 20}, "1200"),
         ({"labels": ["a"], "weights": {"smell": 1.0}}, "unknown modality 'smell'"),
         ({"labels": ["a"], "weights": {"audio": 0.0}}, "weights"),
-        ({"labels": ["a"], "include_labels": ["b"]}, "unknown label 'b' (known labels: a)"),
+        ({"labels": ["a", "c"], "include_labels": ["b"]}, "unknown label 'b' (known labels: a, c)"),
+        ({"labels": ["a"]}, "one label alone would always score 1 here, as the scores of sight, sound share out 1"),
     ],
 )
 def test_bad_labels_are_said(both: ActivityPipeline, options: dict[str, Any], message: str) -> None:

@@ -125,6 +125,12 @@ def test_offline_is_named_as_the_reason(monkeypatch: pytest.MonkeyPatch) -> None
         close_session()
 
 
+@pytest.mark.usefixtures("cache")
+def test_a_folder_that_was_not_fetched_yet_is_thought_of() -> None:
+    with pytest.raises(SettingsError, match=r"If a folder was meant, `activity fetch NAME .* --output weights/clip`"):
+        find_source("weights/clip", None)
+
+
 def test_neither_a_folder_nor_a_name(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="is no folder"):
         find_source(str(tmp_path / "nothing"), None)
