@@ -155,6 +155,10 @@ class Searcher:
         Raises:
             SettingsError: the index has none of the modalities, or none that can be compared with the query.
         """
+        unknown = sorted(set(modalities or ()) - {name for _, name in self.channels})
+        if unknown:
+            known = ", ".join(dict.fromkeys(name for _, name in self.channels)) or "nothing"
+            raise SettingsError(f"the index has nothing of {', '.join(unknown)}: it has {known}")
         compared = {
             channel: (index, query.of(channel))
             for channel, index in self.channels.items()

@@ -84,7 +84,7 @@ def test_a_table_for_people(index: Path) -> None:
     [
         ([], "needs one of TEXT, --clip and --sound"),
         (["  "], "needs one of TEXT, --clip and --sound"),
-        (["words", "--modality", "smell"], "nothing in the index can be compared with the query"),
+        (["words", "--modality", "smell"], "the index has nothing of smell: it has"),
     ],
 )
 def test_what_cannot_be_asked(index: Path, arguments: list[str], message: str) -> None:
