@@ -67,6 +67,7 @@ def train(  # noqa: PLR0913 - each is an option
                 initial=None if init is None else Initial(init, encoders_only),
                 watch=Watch(
                     decoded=lambda i, n: progress("Decoding", i, n),
+                    encoded=lambda i, n: progress("Encoding", i, n),
                     on_epoch=None if stderr.is_terminal else _say_epoch,  # a line between the bars would break them
                     say=say,
                     show_progress=stderr.is_terminal,

@@ -47,8 +47,17 @@ def extract_features(
     clips: Sequence[Contents],
     device: torch.device,
     names: Collection[Modality],
+    encoded: Callable[[int, int], None] | None = None,
 ) -> list[Contents]:
     """The backbones' features of what the clips' hops hold, each different content once.
+
+    Args:
+        model: with the encoders of ``names``.
+        transforms: its transforms.
+        clips: what their hops hold.
+        device: where it runs.
+        names: of the modalities.
+        encoded: called with clips done, each once a modality, and all of them.
 
     Returns:
         For each clip the features ``(U, S, F)`` float32, on the CPU, of the modalities of ``names``; its raw contents
@@ -60,19 +69,30 @@ def extract_features(
         assert isinstance(encoder, PretrainedEncoder)  # noqa: S101 - as cached_backbones chose it
         return encoder.features(*inputs)
 
-    extracted = _compute(model, transforms, clips, device, names, extract)
+    extracted = _compute(model, transforms, clips, device, names, extract, encoded)
     return [{**held, **of_clip} for held, of_clip in zip(clips, extracted, strict=True)]
 
 
 def encode_contents(
-    model: ActivityModel, transforms: Transforms, clips: Sequence[Contents], device: torch.device
+    model: ActivityModel,
+    transforms: Transforms,
+    clips: Sequence[Contents],
+    device: torch.device,
+    encoded: Callable[[int, int], None] | None = None,
 ) -> list[Contents]:
     """Encode what the clips' hops hold, each different content once, in evaluation mode.
+
+    Args:
+        model: whose encoders are frozen.
+        transforms: its transforms.
+        clips: what their hops hold.
+        device: where it runs.
+        encoded: called with clips done, each once a modality, and all of them.
 
     Returns:
         For each clip and modality the tokens ``(U, S, D)`` float32, on the CPU, and their places.
     """
-    return _compute(model, transforms, clips, device, transforms.config.modalities, model.encode)
+    return _compute(model, transforms, clips, device, transforms.config.modalities, model.encode, encoded)
 
 
 def _compute(
@@ -82,6 +102,7 @@ def _compute(
     device: torch.device,
     names: Collection[Modality],
     encode: Callable[..., Tensor],
+    report: Callable[[int, int], None] | None,
 ) -> list[Contents]:
     """What ``encode`` gives of each different content, batch by batch, in evaluation mode."""
     training = model.training
@@ -89,13 +110,15 @@ def _compute(
     transforms.to(device)
     encoded: list[dict[Modality, HopInputs]] = [{} for _ in clips]
     with torch.no_grad():  # what inference mode makes cannot be trained on
-        for name in names:
-            for held, result in zip(clips, encoded, strict=True):
+        for place, name in enumerate(names):
+            for number, (held, result) in enumerate(zip(clips, encoded, strict=True), 1):
                 batches = zip(*(tensor.split(ROWS_PER_BATCH) for tensor in held[name].tensors), strict=True)
                 tokens = [
                     encode(name, *transforms.prepare(name, *(tensor.to(device) for tensor in batch))).float().cpu()
                     for batch in batches
                 ]
                 result[name] = HopInputs((torch.cat(tokens),), held[name].places)
+                if report is not None:
+                    report(place * len(clips) + number, len(names) * len(clips))
     model.train(training)
     return list(encoded)

@@ -76,6 +76,8 @@ class Watch:
 
     decoded: Callable[[int, int], None] | None = None
     """Called with clips decoded and clips in all."""
+    encoded: Callable[[int, int], None] | None = None
+    """Called with clips encoded before the first epoch, each once a modality, and all of them."""
     on_epoch: Callable[[int, int, float], None] | None = None
     """Called after each epoch with its number, from 1, the epochs in all, and the window accuracy on runs of the
     validation split."""
@@ -241,12 +243,15 @@ def _compute_beforehand(
 ) -> tuple[list[list[Contents]], Cached]:
     """What the hops of both splits' clips hold, with tokens or features in its place where these never change."""
     contents = [gather_contents(clips, transforms) for clips in (parts.learned, parts.held)]
+    together, learned = [*contents[0], *contents[1]], len(contents[0])
     if may_cache(parts.recipe):
         watch.note("every encoder is frozen: the clips' tokens were computed once and stay in memory")
-        return [encode_contents(model, transforms, clips, parts.device) for clips in contents], Cached(tokens=True)
+        together = encode_contents(model, transforms, together, parts.device, watch.encoded)
+        return [together[:learned], together[learned:]], Cached(tokens=True)
     names = cached_backbones(parts.recipe, model)
     if names:
-        contents = [extract_features(model, transforms, clips, parts.device, names) for clips in contents]
+        together = extract_features(model, transforms, together, parts.device, names, watch.encoded)
+        contents = [together[:learned], together[learned:]]
         watch.note(f"frozen backbones: the clips' features of {', '.join(sorted(names))} were computed once")
     return contents, Cached(features=names)
 

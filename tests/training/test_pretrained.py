@@ -79,8 +79,11 @@ def test_the_checkpoint_needs_its_source_no_longer(
     folder, output = tmp_path / "source", tmp_path / "output"
     shutil.copytree(source, folder)
     notes: list[str] = []
+    encoded: list[tuple[int, int]] = []
+    watch = Watch(say=notes.append, encoded=lambda done, total: encoded.append((done, total)))
     recipe = recipe_of(folder, tune=tune)
-    train(recipe, tiny_manifest, output, command="test", watch=Watch(say=notes.append))
+    train(recipe, tiny_manifest, output, command="test", watch=watch)
+    assert encoded == ([(n, 6) for n in range(1, 7)] if tune == "frozen" else [])
     cached = "frozen backbones: the clips' features of video were computed once"
     assert notes == ([cached] if tune == "frozen" else [])
     state = torch.load(output / "last.ckpt", weights_only=True)["state_dict"]
