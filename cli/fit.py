@@ -48,7 +48,14 @@ def fit(
         from training.fit import fit as fit_probes  # noqa: PLC0415 - help must not wait for the work's
     command = shlex.join(["activity", *sys.argv[1:]])
     with user_errors(), bars() as progress:
-        result = fit_probes(checkpoint, data, output, command=command, decoded=lambda i, n: progress("Decoding", i, n))
+        result = fit_probes(
+            checkpoint,
+            data,
+            output,
+            command=command,
+            decoded=lambda i, n: progress("Decoding", i, n),
+            embedded=lambda i, n: progress("Embedding", i, n),
+        )
     show_result(result, Console())
     stderr.print(f"[bold]{output}[/bold]: {len(result.labels)} labels, fitted on {', '.join(result.strengths)}")
     say(f"Next: activity package --checkpoint {shlex.quote(str(output))} -o model-store/mine.mar")

@@ -83,6 +83,7 @@ def fit(
     command: str,
     runtime: Runtime | None = None,
     decoded: Callable[[int, int], None] | None = None,
+    embedded: Callable[[int, int], None] | None = None,
 ) -> FitResult:
     """Fit linear probes to labelled clips and write a checkpoint with them.
 
@@ -96,6 +97,7 @@ def fit(
         command: what was typed, for the checkpoint's record.
         runtime: where the model runs; chosen for this machine by default.
         decoded: called with clips decoded and clips in all.
+        embedded: the same of clips embedded.
 
     Raises:
         SettingsError: there are fewer than two labels, labels overlap in time, or no modality has clips of each label.
@@ -110,7 +112,7 @@ def fit(
     check_truth(entries, config)
     runtime = runtime or choose_runtime()
     clips = decode_entries(entries, config, jobs=runtime.threads, progress=decoded)
-    windows = _embed(loaded, clips, labels, runtime)
+    windows = _embed(loaded, clips, labels, runtime, embedded)
     choices = _choose(windows, len(labels))
     results, accuracy = _judge(windows, choices, labels, config)
     strengths = {kind: choice.strength for kind, choice in choices.items()}
@@ -175,7 +177,11 @@ def _reduced(model: ActivityModel, config: ModelConfig) -> ActivityModel:
 
 
 def _embed(
-    checkpoint: Checkpoint, clips: Sequence[LabelledClip], labels: tuple[str, ...], runtime: Runtime
+    checkpoint: Checkpoint,
+    clips: Sequence[LabelledClip],
+    labels: tuple[str, ...],
+    runtime: Runtime,
+    report: Callable[[int, int], None] | None,
 ) -> _Windows:
     """Embed the windows that have a label at their centre."""
     embed = _embedder(checkpoint, runtime)
@@ -191,6 +197,8 @@ def _embed(
         for kind, (vectors, there) in embed(labelled).items():
             embeddings.setdefault(kind, []).append(vectors[kept])
             present.setdefault(kind, []).append(there[kept])
+        if report is not None:
+            report(index + 1, len(clips))
     if not places:
         raise SettingsError("no window of the clips has a label at its centre: give longer segments")
     label, clip, group = torch.tensor(places).T

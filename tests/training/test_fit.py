@@ -141,7 +141,11 @@ def test_what_is_served_is_what_was_fitted(base: Path, tmp_path: Path) -> None:
 
 def test_one_clip_a_label_fits_and_validates_nothing(base: Path, tmp_path: Path) -> None:
     given = [*entries(tmp_path, clips=1), *entries(tmp_path, clips=2, split="test")]
-    result = run(base, given, tmp_path / "fitted")
+    embedded: list[tuple[int, int]] = []
+    result = fit(
+        base, given, tmp_path / "fitted", command="c", runtime=EXACT, embedded=lambda i, n: embedded.append((i, n))
+    )
+    assert embedded == [(1, 3), (2, 3), (3, 3)]
     assert result.accuracy is None
     assert [(it.clips, it.accuracy) for it in result.labels] == [(1, None)] * 3
     assert load_checkpoint(result.checkpoint).description.metrics == {}
