@@ -85,8 +85,8 @@ class _Frames:
 
     def _convert(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
         if self._geometry is None:
-            return _orient(to_square(frame, self._size, self._reformatter), frame)
-        return self._geometry(_orient(to_rgb(frame, self._reformatter), frame))
+            return orient(to_square(frame, self._size, self._reformatter), frame)
+        return self._geometry(orient(to_rgb(frame, self._reformatter), frame))
 
 
 def decode_frames(
@@ -214,7 +214,7 @@ def _decode_sequential(
     for _ in range(2):
         frames.want(wanted)
         seen = []
-        for frame, ticks in _decode_all(stream, limits):
+        for frame, ticks in decode_all(stream, limits):
             frames.take(frame, ticks)
             seen.append(ticks)
         if not seen:
@@ -313,7 +313,7 @@ class _Clock:
         return ticks
 
 
-def _decode_all(stream: VideoStream, limits: Limits) -> Iterator[tuple[av.VideoFrame, int]]:
+def decode_all(stream: VideoStream, limits: Limits) -> Iterator[tuple[av.VideoFrame, int]]:
     """Every frame that comes out, in the decoder's order, with its ticks; faulty packets are passed over."""
     context = _ready_context(stream, limits)
     clock = _Clock(int(stream.packets.pts[0]), stream.packets.nominal_ticks)
@@ -339,7 +339,7 @@ def _ready_context(stream: VideoStream, limits: Limits) -> av.VideoCodecContext:
     return context
 
 
-def _orient(image: NDArray[np.uint8], frame: av.VideoFrame) -> NDArray[np.uint8]:
+def orient(image: NDArray[np.uint8], frame: av.VideoFrame) -> NDArray[np.uint8]:
     """Turn a picture ``(3, H, W)`` as the frame's display matrix asks.
 
     The matrix sends (x, y) to (a x + c y, b x + d y). Of the eight ways to turn and mirror a square the nearest is
