@@ -32,7 +32,7 @@ def clean_label(text: str) -> str:
     except UnicodeEncodeError as exc:  # JSON can spell half of a surrogate pair
         raise ValueError("must be valid Unicode") from exc
     cleaned = " ".join(unicodedata.normalize("NFC", text).split())
-    if not cleaned:
+    if all(unicodedata.category(character) in {"Cf", "Zs"} for character in cleaned):  # spaces of no width among them
         raise ValueError("must not be blank")
     if len(cleaned) > MAX_LABEL_CHARACTERS:
         raise ValueError(f"must have at most {MAX_LABEL_CHARACTERS} characters, got {len(cleaned)}")

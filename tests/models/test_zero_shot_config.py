@@ -34,6 +34,7 @@ def test_labels_are_cleaned(text: str, cleaned: str) -> None:
     [
         ("", "blank"),
         (" \n", "blank"),
+        ("\u200b \u200c", "blank"),
         ("x" * 201, "200 characters, got 201"),
         ("\udc80", "Unicode"),
         ("a\x07", "control"),
