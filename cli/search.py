@@ -55,6 +55,8 @@ def search(  # noqa: PLR0913 - each is an option
     """
     if sum(given is not None for given in (text, clip, sound)) != 1 or (text is not None and not text.strip()):
         raise CommandError("a search needs one of TEXT, --clip and --sound", remedy="Give one of them.")
+    if text is not None and any(0xD800 <= ord(character) < 0xE000 for character in text):  # bytes of another encoding
+        raise CommandError("TEXT is no UTF-8", remedy="Give words in UTF-8.")
     with user_errors(), index_errors():
         with step("Loading the index"):
             from retrieval.digest import digest_checkpoint  # noqa: PLC0415 - help must not wait for the work's

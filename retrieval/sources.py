@@ -72,8 +72,11 @@ def _media_below(folder: Path, modalities: Collection[Modality]) -> Iterator[Pat
     for place, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            if not name.startswith(".") and Path(name).suffix.lower() in wanted:
-                yield Path(place, name)
+            path = Path(place, name)
+            if name.startswith(".") or path.suffix.lower() not in wanted:
+                continue
+            if path.is_file() or not path.exists():  # not a pipe, which would be waited for; a link to nothing is said
+                yield path
 
 
 def _build_source(path: Path, folder: Path, modalities: Collection[Modality]) -> Source:

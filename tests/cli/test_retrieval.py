@@ -84,6 +84,7 @@ def test_a_table_for_people(index: Path) -> None:
     [
         ([], "needs one of TEXT, --clip and --sound"),
         (["  "], "needs one of TEXT, --clip and --sound"),
+        (["a\udcff"], "TEXT is no UTF-8"),
         (["words", "--modality", "smell"], "the index has nothing of smell: it has"),
     ],
 )

@@ -34,6 +34,12 @@ def test_links_to_folders_are_not_followed(tmp_path: Path) -> None:
     assert [source.name for source in find_sources(tmp_path, MODALITIES)] == ["a/c.wav"]
 
 
+def test_a_pipe_is_not_waited_for_and_a_link_to_nothing_is_listed(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "gone.mp4").symlink_to(tmp_path / "nowhere")
+    assert [source.name for source in find_sources(tmp_path, ["video"])] == ["gone.mp4"]
+
+
 def test_words_stand_beside_a_file(tmp_path: Path) -> None:
     touch(tmp_path, "a.mp4", "a.srt", "a.vtt", "b.mp4", "b.txt", "c.mp4")
     found = {source.name: source.files.get("text") for source in find_sources(tmp_path, MODALITIES)}
