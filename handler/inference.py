@@ -16,6 +16,7 @@ from handler.clip import Clip
 from handler.runtime import Runtime
 from handler.transform import Transforms
 from models.config import Modality
+from models.fusion.base import Fusion
 from models.head import score_logits
 from models.model import ActivityModel, gather_windows
 from models.spans import join_hops, place_mask, place_tokens
@@ -73,6 +74,45 @@ class Scorer:
             encoded: what :meth:`encode` gave.
             names: of its modalities these are used, as if no other had been sent; by default all.
         """
+        config = self.transforms.config
+
+        def forward(*batch: Tensor) -> Tensor:
+            output = self.model(
+                dict(zip(config.modalities, batch[0::2], strict=True)),
+                dict(zip(config.modalities, batch[1::2], strict=True)),
+            )
+            return torch.cat((output.logits.float(), output.fused.float()), dim=-1)
+
+        inputs = self._window_inputs(encoded, names)
+        outputs = run_micro_batches(forward, inputs, size=WINDOWS_PER_BATCH, runtime=self.runtime)
+        logits, fused = outputs.split((len(config.labels), outputs.shape[1] - len(config.labels)), dim=-1)
+        scores = score_logits(logits, config.head.task, self.temperature)
+        return ScoredWindows(scores=scores.numpy(), embeddings=fused.numpy())
+
+    def attend(self, encoded: EncodedClip) -> dict[tuple[Modality, Modality], NDArray[np.float32]]:
+        """What each modality takes from each other one in each window, where the model's fusion can say.
+
+        Returns:
+            For each pair (who attends, to whom) that the clip has ``(W, hops, hops)`` float32; a row sums to 1, or to
+            0 where either is absent (:meth:`models.fusion.base.Fusion.attend`).
+        """
+        fusion, names = self.model.fusion, self.transforms.config.modalities
+        if not isinstance(fusion, Fusion):
+            return {}
+        pairs: list[tuple[Modality, Modality]] = []
+
+        def forward(*batch: Tensor) -> Tensor:
+            tokens, masks = dict(zip(names, batch[0::2], strict=True)), dict(zip(names, batch[1::2], strict=True))
+            found = fusion.attend(tokens, masks)
+            pairs[:] = list(found)
+            return torch.stack(list(found.values()), dim=1) if found else batch[0].new_zeros(len(batch[0]), 0)
+
+        inputs = self._window_inputs(encoded, None)
+        weights = run_micro_batches(forward, inputs, size=WINDOWS_PER_BATCH, runtime=self.runtime).numpy()
+        return {pair: weights[:, place] for place, pair in enumerate(pairs) if set(pair) <= set(encoded.tokens)}
+
+    def _window_inputs(self, encoded: EncodedClip, names: Collection[Modality] | None) -> list[Tensor]:
+        """For each modality of the model the windows' tokens ``(W, hops, S, D)`` and mask ``(W, hops)``."""
         config, clip = self.transforms.config, encoded.clip
         starts = torch.arange(clip.schedule.num_windows)
         inside = gather_windows_mask(clip)
@@ -91,18 +131,7 @@ class Scorer:
                 mask = torch.zeros(clip.schedule.num_hops, dtype=torch.bool)
             inputs.append(gather_windows(tokens, starts, clip.schedule.window_hops))
             inputs.append(gather_windows(mask, starts, clip.schedule.window_hops) & inside)
-
-        def forward(*batch: Tensor) -> Tensor:
-            output = self.model(
-                dict(zip(config.modalities, batch[0::2], strict=True)),
-                dict(zip(config.modalities, batch[1::2], strict=True)),
-            )
-            return torch.cat((output.logits.float(), output.fused.float()), dim=-1)
-
-        outputs = run_micro_batches(forward, inputs, size=WINDOWS_PER_BATCH, runtime=self.runtime)
-        logits, fused = outputs.split((len(config.labels), outputs.shape[1] - len(config.labels)), dim=-1)
-        scores = score_logits(logits, config.head.task, self.temperature)
-        return ScoredWindows(scores=scores.numpy(), embeddings=fused.numpy())
+        return inputs
 
     def hops_per_batch(self, modality: Modality) -> int:
         """Hops of one forward of an encoder.

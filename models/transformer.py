@@ -94,6 +94,24 @@ class Attention(nn.Module):
         attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=usable[:, None, None, :])
         return self._merge(attended, batch, num_queries, width).masked_fill(nothing_kept[:, None, None], 0.0)
 
+    def weights(self, queries: Tensor, keys: Tensor, key_mask: Tensor) -> Tensor:
+        """How much each query takes from each key, the mean over the heads; :meth:`forward` does not need to know.
+
+        Args:
+            queries: ``(B, Sq, D)`` float.
+            keys: ``(B, Sk, D)`` float.
+            key_mask: ``(B, Sk)`` bool, True = may be attended to.
+
+        Returns:
+            ``(B, Sq, Sk)`` float32; rows sum to 1, and to 0 where there is no key.
+        """
+        query = self._split(self.query(queries))
+        key = self._split(self.key_value(keys).chunk(2, dim=-1)[0])
+        usable = key_mask | ~key_mask.any(dim=1, keepdim=True)
+        likeness = (query @ key.transpose(-1, -2)).float() / math.sqrt(query.shape[-1])
+        shares = likeness.masked_fill(~usable[:, None, None, :], -torch.inf).softmax(dim=-1).mean(dim=1)
+        return shares * key_mask[:, None, :]
+
     def _split(self, tokens: Tensor) -> Tensor:
         batch, length, width = tokens.shape
         return tokens.view(batch, length, self.heads, width // self.heads).transpose(1, 2)

@@ -75,6 +75,24 @@ class Fusion(nn.Module):
             flat[name] = placed.masked_fill(~flat_masks[name][..., None], 0.0)
         return flat, flat_masks
 
+    def attend(
+        self,
+        tokens: Mapping[str, Tensor],  # noqa: ARG002 - the subclasses read them
+        masks: Mapping[str, Tensor],  # noqa: ARG002
+    ) -> dict[tuple[str, str], Tensor]:
+        """How much each modality takes from each other one, hop by hop, for an explanation.
+
+        Args:
+            tokens: as of ``forward``.
+            masks: as of ``forward``.
+
+        Returns:
+            For each pair (who attends, to whom) ``(B, hops, hops)`` float32, the mean over heads and layers. A row
+            sums to 1, and to 0 where either of the two is absent. Nothing where the fusion's attention does not keep
+            its modalities apart.
+        """
+        return {}
+
     def join(self, parts: Mapping[str, Tensor]) -> Tensor:
         """The modalities' flattened tokens ``(B, n, D)``, or masks ``(B, n)``, one after the other."""
         return torch.cat([parts[name] for name in self.modalities], dim=1)
@@ -161,6 +179,22 @@ def embed(pooled: Tensor, mask: Tensor, norm: nn.Module, absent: Tensor) -> Tens
 def learned_vectors(names: Sequence[str], width: int) -> nn.ParameterDict:
     """One learned vector ``(D,)`` a name, drawn small."""
     return nn.ParameterDict({name: nn.Parameter(torch.randn(width) * 0.02) for name in names})
+
+
+def weights_by_hop(weights: Tensor, query_mask: Tensor, *, hops: tuple[int, int]) -> Tensor:
+    """What the tokens of a hop take from those of another: the mean over its own, the sum over the other's.
+
+    Args:
+        weights: ``(B, n, m)`` float, of the tokens of both.
+        query_mask: ``(B, n)`` bool, True = keep; a hop without a token has zeros.
+        hops: of the one that attends, and of the other.
+
+    Returns:
+        ``(B, hops, hops)`` float.
+    """
+    taken = weights.masked_fill(~query_mask[..., None], 0.0).unflatten(2, (hops[1], -1)).sum(dim=-1)
+    count = query_mask.unflatten(1, (hops[0], -1)).sum(dim=2).clamp(min=1)
+    return taken.unflatten(1, (hops[0], -1)).sum(dim=2) / count[..., None]
 
 
 def moments(hops: int, per_hop: int) -> Tensor:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from models.config import Modality
-from models.fusion.base import Fusion, FusionOutput, build_pools, embed, learned_vectors
+from models.fusion.base import Fusion, FusionOutput, build_pools, embed, learned_vectors, weights_by_hop
 from models.fusion_config import CrossAttentionConfig
 from models.transformer import Attention, FeedForward, Transformer
 
@@ -44,6 +45,20 @@ class CrossModalLayer(nn.Module):
             result[target] = updated + self.feed_forwards[target](self.feed_forward_norms[target](updated))
         return result
 
+    def weights(
+        self, tokens: Mapping[Modality, Tensor], masks: Mapping[Modality, Tensor]
+    ) -> dict[tuple[Modality, Modality], Tensor]:
+        """What each modality takes from each other one in :meth:`forward`: ``(B, n, m)`` float32 a direction."""
+        normed = {name: self.norms[name](tokens[name]) for name in self.modalities}
+        return {
+            (target, source): cast("Attention", self.directions[f"{target}_from_{source}"]).weights(
+                normed[target], normed[source], masks[source]
+            )
+            for target in self.modalities
+            for source in self.modalities
+            if source != target
+        }
+
 
 class CrossModalFusion(Fusion):
     """The window's reader: a temporal transformer a modality, cross-modal layers, and one embedding a modality.
@@ -78,8 +93,7 @@ class CrossModalFusion(Fusion):
             tokens: for each modality ``(B, hops, S, D)`` float.
             masks: for each modality ``(B, hops)`` or ``(B, hops, S)`` bool, True = keep.
         """
-        flat, flat_masks = self.flatten(tokens, masks)
-        flat = {name: self.temporal[name](flat[name], flat_masks[name]) for name in self.modalities}
+        flat, flat_masks = self._begin(tokens, masks)
         for layer in self.layers:
             flat = layer(flat, flat_masks)
         embeddings = {
@@ -92,3 +106,21 @@ class CrossModalFusion(Fusion):
             for name in self.modalities
         }
         return FusionOutput(torch.cat([embeddings[name] for name in self.modalities], dim=-1), embeddings)
+
+    def attend(self, tokens: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[tuple[str, str], Tensor]:
+        """Cross-modal attention in every direction, as :meth:`~models.fusion.base.Fusion.attend` says."""
+        flat, flat_masks = self._begin(tokens, masks)
+        found: dict[tuple[str, str], list[Tensor]] = {}
+        for layer in self.layers:
+            for pair, weights in cast("CrossModalLayer", layer).weights(flat, flat_masks).items():
+                hops = (tokens[pair[0]].shape[1], tokens[pair[1]].shape[1])
+                found.setdefault(pair, []).append(weights_by_hop(weights, flat_masks[pair[0]], hops=hops))
+            flat = layer(flat, flat_masks)
+        return {pair: torch.stack(layers).mean(dim=0) for pair, layers in found.items()}
+
+    def _begin(
+        self, tokens: Mapping[Modality, Tensor], masks: Mapping[Modality, Tensor]
+    ) -> tuple[dict[Modality, Tensor], dict[Modality, Tensor]]:
+        """Each modality for itself: ``(B, n, D)`` tokens and ``(B, n)`` masks."""
+        flat, flat_masks = self.flatten(tokens, masks)
+        return {name: self.temporal[name](flat[name], flat_masks[name]) for name in self.modalities}, flat_masks

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from models.fusion.base import Fusion, FusionOutput
+from models.fusion.base import Fusion, FusionOutput, weights_by_hop
 from models.fusion_config import GatedCrossAttentionConfig
 from models.transformer import Attention, FeedForward, Transformer, masked_mean
 
@@ -77,12 +77,7 @@ class GatedCrossAttentionFusion(Fusion):
 
     def forward(self, tokens: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> FusionOutput:
         """Fuse windows: ``fused`` is ``(B, D)``; arguments as in :class:`~models.fusion.base.Fusion`."""
-        flat, flat_masks = self.flatten(tokens, masks)
-        for name in self.others:
-            flat[name] = self.other_norms[name](self.temporal[name](flat[name], flat_masks[name]))
-        main, main_mask = flat[self.main], flat_masks[self.main]
-        stream = torch.cat((self.summary.expand(main.shape[0], 1, -1), main), dim=1)
-        stream_mask = torch.cat((torch.ones_like(main_mask[:, :1]), main_mask), dim=1)
+        flat, flat_masks, stream, stream_mask = self._begin(tokens, masks)
         if self.others:
             stream = self._read_others(stream, stream_mask, flat, flat_masks)
         else:
@@ -91,12 +86,52 @@ class GatedCrossAttentionFusion(Fusion):
         embeddings = {name: masked_mean(flat[name], flat_masks[name]) for name in self.modalities}
         return FusionOutput(self.output_norm(masked_mean(stream, stream_mask)), embeddings)
 
+    def attend(self, tokens: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[tuple[str, str], Tensor]:
+        """What the main modality takes from the others, as :meth:`~models.fusion.base.Fusion.attend` says.
+
+        It attends to all of them at once: of a row that sums to 1 each has its part, and they sum to 1 together.
+        """
+        if not self.others:
+            return {}
+        flat, flat_masks, stream, stream_mask = self._begin(tokens, masks)
+        layers: list[Tensor] = []
+        self._read_others(stream, stream_mask, flat, flat_masks, layers)
+        weights, main_mask = torch.stack(layers).mean(dim=0)[:, 1:], flat_masks[self.main]
+        parts = weights.split([flat[name].shape[1] for name in self.others], dim=2)
+        main_hops = tokens[self.main].shape[1]
+        return {
+            (self.main, name): weights_by_hop(part, main_mask, hops=(main_hops, tokens[name].shape[1]))
+            for name, part in zip(self.others, parts, strict=True)
+        }
+
+    def _begin(
+        self, tokens: Mapping[str, Tensor], masks: Mapping[str, Tensor]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor, Tensor]:
+        """Tokens ``(B, n, D)`` and masks ``(B, n)`` a modality; the main stream, which the summary leads, and its mask.
+
+        The others have passed their own transformers.
+        """
+        flat, flat_masks = self.flatten(tokens, masks)
+        for name in self.others:
+            flat[name] = self.other_norms[name](self.temporal[name](flat[name], flat_masks[name]))
+        main, main_mask = flat[self.main], flat_masks[self.main]
+        stream = torch.cat((self.summary.expand(main.shape[0], 1, -1), main), dim=1)
+        return flat, flat_masks, stream, torch.cat((torch.ones_like(main_mask[:, :1]), main_mask), dim=1)
+
     def _read_others(
-        self, stream: Tensor, stream_mask: Tensor, flat: Mapping[str, Tensor], flat_masks: Mapping[str, Tensor]
+        self,
+        stream: Tensor,
+        stream_mask: Tensor,
+        flat: Mapping[str, Tensor],
+        flat_masks: Mapping[str, Tensor],
+        weights: list[Tensor] | None = None,
     ) -> Tensor:
+        """The stream after all blocks; each layer's attention ``(B, 1 + n, m)`` is added to ``weights``."""
         keys = torch.cat([flat[name] for name in self.others], dim=1)
         key_mask = torch.cat([flat_masks[name] for name in self.others], dim=1)
         main_absent = ~flat_masks[self.main].any(dim=1)
         for gated, block in zip(self.gated, self.stream.blocks, strict=True):
+            if weights is not None:
+                weights.append(gated.attention.weights(gated.attention_norm(stream), keys, key_mask))
             stream = block(gated(stream, keys, key_mask, main_absent), stream_mask)
         return stream

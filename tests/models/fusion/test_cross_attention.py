@@ -125,3 +125,30 @@ def test_layers_do_not_start_alike() -> None:
     weights = dict(fusion().named_parameters())
     first, second = (weights[f"layers.0.directions.video_from_{name}.query.weight"] for name in ("audio", "text"))
     assert not torch.equal(first, second)
+
+
+def test_what_is_told_of_the_attention_is_what_the_layers_take() -> None:
+    one_head = CrossModalFusion(MODALITIES, CrossAttentionConfig(heads=1), width=8, dropout=0.0).eval()
+    tokens, masks = windows(2)
+    masks["audio"][0, 3] = False
+    layer, direction = one_head.layers[0], one_head.layers[0].directions["video_from_audio"]
+    flat, flat_masks = one_head._begin(tokens, masks)
+    weights = layer.weights(flat, flat_masks)["video", "audio"]
+    keys = layer.norms["audio"](flat["audio"])
+    value = direction.key_value(keys).chunk(2, dim=-1)[1]
+    taken = direction(layer.norms["video"](flat["video"]), keys, flat_masks["audio"])
+    torch.testing.assert_close(direction.output(weights @ value), taken, rtol=0, atol=1e-6)
+
+
+def test_each_hop_shares_its_attention_out_among_the_hops_that_are_there() -> None:
+    tokens, masks = windows(2)
+    masks["audio"][0, 3] = False  # a hop
+    masks["text"][1] = False  # all of them
+    found = fusion().attend(tokens, masks)
+    assert set(found) == {(target, source) for target in MODALITIES for source in MODALITIES if target != source}
+    assert {weights.shape for weights in found.values()} == {(2, HOPS, HOPS)}
+    torch.testing.assert_close(found["video", "audio"].sum(dim=-1), torch.ones(2, HOPS))
+    assert found["video", "audio"][0, :, 3].tolist() == [0.0] * HOPS
+    assert found["audio", "video"][0, 3].tolist() == [0.0] * HOPS
+    assert not found["video", "text"][1].any()
+    assert not found["text", "video"][1].any()

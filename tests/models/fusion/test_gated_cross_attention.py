@@ -80,3 +80,17 @@ def test_without_its_main_modality_it_reads_the_others_from_the_start() -> None:
     change = (fusion(tokens, masks).fused - before).abs().amax(dim=1)
     assert change[0] > 1e-2
     assert change[1] == 0
+
+
+def test_the_main_modality_shares_its_attention_out_among_the_others() -> None:
+    fusion = build_fusion(CASES["gated cross-attention"], MODALITIES, width=8, dropout=0.0).eval()
+    tokens, masks = windows(2)
+    tokens = {name: part.float() for name, part in tokens.items()}
+    masks["audio"][1] = False
+    found = fusion.attend(tokens, masks)
+    assert set(found) == {("video", "audio"), ("video", "text")}
+    total = found["video", "audio"].sum(dim=-1) + found["video", "text"].sum(dim=-1)
+    torch.testing.assert_close(total, torch.ones_like(total))
+    assert not found["video", "audio"][1].any()
+    alone = build_fusion(CASES["gated cross-attention"], ("video",), width=8, dropout=0.0).eval()
+    assert alone.attend(tokens, masks) == {}
