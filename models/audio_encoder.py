@@ -26,7 +26,6 @@ class AudioEncoder(nn.Module):
         super().__init__()
         self.config = config
         stages: list[nn.Module] = []
-        self._stage_ends: list[int] = []
         channels_in = 1
         shapes = zip(config.channels, config.stage_convolutions, config.stage_strides, strict=True)
         for channels, convolutions, stride in shapes:
@@ -39,14 +38,15 @@ class AudioEncoder(nn.Module):
                     ACTIVATIONS[config.activation](),
                 ]
                 channels_in = channels
-            self._stage_ends.append(len(stages))
         self.stages = nn.Sequential(*stages)
-        bands = _count_bands(config)
-        self.pool = nn.AdaptiveAvgPool2d((bands[-1], config.tokens_per_hop))
+        bins = config.n_mels
+        for _ in config.channels:
+            bins = (bins + 1) // 2
+        bins = bins if config.frequency == "keep" else 1
+        self.pool = nn.AdaptiveAvgPool2d((bins, config.tokens_per_hop))
         self.dropout = nn.Dropout(config.dropout)
-        pooled = [channels * num for channels, num in zip(config.channels, bands, strict=True)]
-        deviations = {"mean_max_std": pooled[-1], "mean_max_stds": sum(pooled)}.get(config.pool, 0)
-        self.project = nn.Linear(pooled[-1] + deviations, width)
+        statistics = 2 if config.pool == "mean_max_std" else 1
+        self.project = nn.Linear(statistics * channels_in * bins, width)
         self.norm = nn.LayerNorm(width)
 
     def forward(self, log_mel: Tensor) -> Tensor:
@@ -61,46 +61,31 @@ class AudioEncoder(nn.Module):
         features = self.stages[0](log_mel[:, None])
         if self.config.norm == "batch":  # nearly twice as fast on a CPU; with group normalisation slower
             features = features.contiguous(memory_format=torch.channels_last)
-        deviations, start = [], 1
-        for end in self._stage_ends:
-            features, start = self.stages[start:end](features), end
-            if self.config.pool == "mean_max_stds" or (self.config.pool == "mean_max_std" and end == len(self.stages)):
-                deviations.append(self._deviation(features))
-        pooled = torch.cat((self._pool(features), *deviations), dim=1).transpose(1, 2)
-        tokens: Tensor = self.norm(self.project(self.dropout(pooled)))
+        features = self._pool(self.stages[1:](features)).flatten(1, 2).transpose(1, 2)
+        tokens: Tensor = self.norm(self.project(self.dropout(features)))
         return tokens
 
     def _pool(self, features: Tensor) -> Tensor:
-        """``(B, C, F, M)`` to ``(B, C * bands, tokens_per_hop)``."""
+        """``(B, C, F, M)`` to ``(B, C, bins, tokens_per_hop)``, with the deviation to twice as many channels."""
         averaged: Tensor = self.pool(features)
         if self.config.pool == "mean":
-            return averaged.flatten(1, 2)
-        highest = functional.adaptive_max_pool2d(self._bands(features), averaged.shape[2:])
-        return (averaged + highest).flatten(1, 2)
+            return averaged
+        bins = averaged.shape[2]
+        over_frequency = features if bins == features.shape[2] else features.mean(dim=2, keepdim=True)
+        shape = (bins, self.config.tokens_per_hop)
+        pooled = averaged + functional.adaptive_max_pool2d(over_frequency, shape)
+        if self.config.pool == "mean_max":
+            return pooled
+        return torch.cat((pooled, self._deviation(over_frequency, shape)), dim=1)
 
-    def _bands(self, features: Tensor) -> Tensor:
-        return features if self.config.frequency == "keep" else features.mean(dim=2, keepdim=True)
-
-    def _deviation(self, features: Tensor) -> Tensor:
-        """Standard deviation over the time of each token, as :meth:`_pool` gives it; a difference of squares."""
+    @staticmethod
+    def _deviation(features: Tensor, shape: tuple[int, int]) -> Tensor:
+        """Standard deviation over the time of each token; in float32, since it is a difference of squares."""
         with torch.autocast(features.device.type, enabled=False):
-            values = self._bands(features).float()
-            shape = (values.shape[2], self.config.tokens_per_hop)
+            values = features.float()
             mean = functional.adaptive_avg_pool2d(values, shape)
             variance = functional.adaptive_avg_pool2d(values.square(), shape) - mean.square()
-            deviation = (variance.clamp(min=0.0) + VARIANCE_FLOOR).sqrt()
-        return deviation.to(features.dtype).flatten(1, 2)
-
-
-def _count_bands(config: AudioConfig) -> list[int]:
-    """How many frequency bands the output of each stage has, as the projection sees them."""
-    if config.frequency == "mean":
-        return [1] * len(config.channels)
-    bands, left = [], config.n_mels
-    for _ in config.channels:
-        left = (left + 1) // 2
-        bands.append(left)
-    return bands
+            return (variance.clamp(min=0.0) + VARIANCE_FLOOR).sqrt().to(features.dtype)
 
 
 def _build_norm(config: AudioConfig, channels: int) -> nn.Module:

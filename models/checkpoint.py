@@ -7,6 +7,7 @@ Nothing in it is unpickled.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,6 +89,7 @@ def save_checkpoint(
         for name, kept in tokenizers.items():
             kept.save(str(draft / name))
         write_description(draft, description)
+        shutil.copymode(draft / DESCRIPTION_FILE, draft / WEIGHTS_FILE)  # safetensors are for their owner alone
         (folder / DESCRIPTION_FILE).unlink(missing_ok=True)
         for name in (WEIGHTS_FILE, *tokenizers, DESCRIPTION_FILE):
             (draft / name).replace(folder / name)

@@ -86,8 +86,7 @@ class AudioConfig(Settings):
     clips better and is fixed afterwards. ``frequency``: whether the projection sees each band (``keep``) or their
     ``mean``. ``pool``: over a token's time, ``mean``; its sum with the maximum, which hears a short sound in a long
     silence; or both beside the standard deviation, which tells textures such as rain and surf (statistics pooling,
-    Snyder et al. 2018); ``mean_max_stds`` has that of every stage's output, since a fast flutter, of a rotor for
-    example, is averaged away by the last one. ``dropout``: of what the projection sees.
+    Snyder et al. 2018). ``dropout``: of what the projection sees.
 
     ``encoder: pretrained`` is one that others have trained, with its own preprocessing of raw samples.
     """
@@ -106,7 +105,7 @@ class AudioConfig(Settings):
     norm: Literal["group", "batch"] = "group"
     activation: Literal["gelu", "relu"] = "gelu"
     frequency: Literal["keep", "mean"] = "keep"
-    pool: Literal["mean", "mean_max", "mean_max_std", "mean_max_stds"] = "mean"
+    pool: Literal["mean", "mean_max", "mean_max_std"] = "mean"
     dropout: Fraction = 0.0
     tokens_per_hop: PositiveInt = 2
 

@@ -26,10 +26,7 @@ DEEP = AudioConfig(
 )
 FLAT = DEEP.model_copy(update={"norm": "group", "frequency": "mean", "tokens_per_hop": 3})
 TEXTURE = DEEP.model_copy(update={"pool": "mean_max_std", "tokens_per_hop": 2})
-FLUTTER = DEEP.model_copy(update={"pool": "mean_max_stds"})
-FLAT_FLUTTER = FLAT.model_copy(update={"pool": "mean_max_stds"})
 PLAIN = AudioConfig(n_mels=16, channels=(4, 8))
-EVERY = [PLAIN, DEEP, FLAT, TEXTURE, FLUTTER, FLAT_FLUTTER]
 
 
 def seeded(config: AudioConfig) -> AudioEncoder:
@@ -46,7 +43,7 @@ def seeded(config: AudioConfig) -> AudioEncoder:
 def reference(encoder: AudioEncoder, log_mel: Tensor) -> Tensor:
     """One hop ``(F, M)`` in float64, each formula written out."""
     config, state = encoder.config, {name: value.double() for name, value in encoder.state_dict().items()}
-    features, place, outputs = log_mel.double()[None], 0, []
+    features, place = log_mel.double()[None], 0
     for stage, convolutions in enumerate(config.stage_convolutions):
         step = (2, 2 if config.time_strides is None else config.time_strides[stage])
         for index in range(convolutions):
@@ -70,10 +67,10 @@ def reference(encoder: AudioEncoder, log_mel: Tensor) -> Tensor:
             normal = features * 0.5 * (1.0 + torch.erf(features / math.sqrt(2.0)))
             features = relu if config.activation == "relu" else normal
             place += 3
-        outputs.append(features.mean(dim=1, keepdim=True) if config.frequency == "mean" else features)
-    parts = [cut(output, config.tokens_per_hop) for output in outputs]
-    tokens = torch.stack([pooled(part, config) for part in zip(*parts, strict=True)])
-    projected = tokens @ state["project.weight"].T + state["project.bias"]
+    if config.frequency == "mean":
+        features = features.mean(dim=1, keepdim=True)
+    tokens = [pooled(part, config) for part in cut(features, config.tokens_per_hop)]
+    projected = torch.stack(tokens) @ state["project.weight"].T + state["project.bias"]
     centred = projected - projected.mean(dim=-1, keepdim=True)
     normed = centred / (centred.square().mean(dim=-1, keepdim=True) + 1e-5).sqrt()
     expected: Tensor = normed * state["norm.weight"] + state["norm.bias"]
@@ -87,18 +84,16 @@ def cut(features: Tensor, tokens: int) -> list[Tensor]:
     return [features[:, :, start:stop] for start, stop in edges]
 
 
-def pooled(parts: tuple[Tensor, ...], config: AudioConfig) -> Tensor:
-    """What the projection sees of one part of the time axis, given as every stage gives it."""
-    mean = parts[-1].mean(dim=2).flatten()
+def pooled(part: Tensor, config: AudioConfig) -> Tensor:
+    mean = part.mean(dim=2).flatten()
     if config.pool == "mean":
         return mean
-    both = mean + parts[-1].amax(dim=2).flatten()
-    deviations = [(part.var(dim=2, correction=0) + 1e-5).sqrt().flatten() for part in parts]
-    shown = {"mean_max": [], "mean_max_std": deviations[-1:], "mean_max_stds": deviations}[config.pool]
-    return torch.cat((both, *shown))
+    both = mean + part.amax(dim=2).flatten()
+    deviation = (part.var(dim=2, correction=0) + 1e-5).sqrt().flatten()
+    return both if config.pool == "mean_max" else torch.cat((both, deviation))
 
 
-@pytest.mark.parametrize("config", EVERY)
+@pytest.mark.parametrize("config", [PLAIN, DEEP, FLAT, TEXTURE])
 @pytest.mark.parametrize("frames", [1, 2, 37, 50])
 def test_agrees_with_the_formulas_in_float64(config: AudioConfig, frames: int) -> None:
     encoder = seeded(config)
@@ -114,11 +109,7 @@ def test_gives_literal_tokens() -> None:
 
 
 @settings(max_examples=20, deadline=None)
-@given(
-    mates=st.integers(1, 4),
-    frames=st.integers(1, 60),
-    config=st.sampled_from(EVERY),
-)
+@given(mates=st.integers(1, 4), frames=st.integers(1, 60), config=st.sampled_from([PLAIN, DEEP, FLAT, TEXTURE]))
 def test_a_hop_does_not_see_the_others_of_its_batch(mates: int, frames: int, config: AudioConfig) -> None:
     encoder = seeded(config)
     hop, others = torch.randn(1, 16, frames), 5.0 * torch.randn(mates, 16, frames)
@@ -162,7 +153,7 @@ def test_the_deviation_tells_a_swell_from_a_steady_sound_of_its_mean() -> None:
     )
     swell = torch.sin(torch.linspace(0, 6.28, 400)).expand(1, 4, 8, 400)
     steady = torch.zeros(1, 4, 8, 400)
-    difference = encoder._deviation(swell) - encoder._deviation(steady)
+    difference = encoder._pool(swell)[:, 4:] - encoder._pool(steady)[:, 4:]
     torch.testing.assert_close(difference.mean(), torch.tensor(0.5**0.5), atol=0.01, rtol=0)
 
 

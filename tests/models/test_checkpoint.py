@@ -100,6 +100,10 @@ def test_what_is_saved_is_loaded_bit_for_bit(folder: Path) -> None:
     assert checkpoint.tokenizer.to_str() == tiny_tokenizer().to_str()
 
 
+def test_whoever_reads_one_file_reads_all(folder: Path) -> None:
+    assert len({path.stat().st_mode for path in folder.iterdir()}) == 1
+
+
 def test_a_checkpoint_of_another_seed_differs(folder: Path, tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "other", DESCRIPTION, tiny_model(seed=1), tiny_tokenizer())
     one, other = ((path / "model.safetensors").read_bytes() for path in (folder, tmp_path / "other"))
