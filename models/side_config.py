@@ -25,13 +25,15 @@ class TranscriberConfig(SideModelConfig):
 
     ``language`` is one of its languages, such as ``english`` or ``en``; null lets it find out. ``task`` ``translate``
     gives English words whatever is spoken. ``max_new_tokens`` bounds what it may say of 30 s of sound, ``max_seconds``
-    the sound that is taken.
+    the sound that is taken: a batch of eight such clips, one after the other, has to be done within the archive's
+    ``responseTimeout``, after which TorchServe kills the worker. Whisper base takes half a second of a core for each
+    second of sound; with a GPU, or fewer clips a batch, more can be allowed.
     """
 
     language: Annotated[str, Field(min_length=2)] | None = None
     task: Literal["transcribe", "translate"] = "transcribe"
     max_new_tokens: Annotated[int, Field(ge=1, le=440)] = 256
-    max_seconds: PositiveFloat = 600.0
+    max_seconds: PositiveFloat = 60.0
 
 
 class CaptionerConfig(SideModelConfig):

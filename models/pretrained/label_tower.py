@@ -91,7 +91,9 @@ class LabelTower(nn.Module):
         """
         self.encoder.load(folder)
         comparison = comparison_of(self.config)
-        self.scale.copy_(read_number(folder, comparison.scale).exp())
+        scale = read_number(folder, comparison.scale).exp()
+        check_tensors(folder, infinite_or_nan=() if scale.isfinite() else (comparison.scale,))
+        self.scale.copy_(scale)
         if comparison.bias is not None:
             self.bias.copy_(read_number(folder, comparison.bias))
 

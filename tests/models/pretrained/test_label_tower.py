@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,16 @@ def test_scale_and_bias_are_the_source_s(folders: dict[str, Path], tmp_path: Pat
     save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(SettingsError, match="missing: logit_bias"):
         tower.load(tmp_path)
+
+
+def test_a_scale_without_end_is_refused(folders: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copytree(folders["clip"], tmp_path / "clip")
+    tensors = load_file(tmp_path / "clip" / "model.safetensors")
+    save_file(
+        {**tensors, "logit_scale": torch.tensor(200.0)}, tmp_path / "clip" / "model.safetensors", {"format": "pt"}
+    )
+    with pytest.raises(SettingsError, match="logit_scale"):
+        load_tower(LabelTower(resolved(tmp_path / "clip")))
 
 
 def test_numbers_are_found_in_several_files(tmp_path: Path) -> None:
