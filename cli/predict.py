@@ -28,6 +28,7 @@ class Format(StrEnum):
 
     table = "table"
     json = "json"
+    ndjson = "ndjson"
     vtt = "vtt"
     srt = "srt"
 
@@ -94,6 +95,7 @@ def predict(  # noqa: PLR0913 - one argument an option of the command line
 
     $ activity predict clip.mp4 --text words.vtt
     $ activity predict clip.mp4 --format vtt > labels.vtt
+    $ activity predict clip.mp4 --format ndjson | jq 'select(.type == "segment")'
     $ activity predict clip.mp4 --options '{"top_k": 3, "threshold": 0.5}' --format json
     $ activity predict clip.mp4 --grpc
     $ activity predict clip.mp4 --local
@@ -200,7 +202,7 @@ def show_answer(answer: Answer, shown: Format) -> None:
 
         render_answer(answer.json(), Console(highlight=False))
         return
-    if answer.ok or shown is Format.json:
+    if answer.ok or shown in (Format.json, Format.ndjson):
         sys.stdout.buffer.write(answer.body)
         sys.stdout.buffer.flush()
     if not answer.ok:

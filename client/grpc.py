@@ -114,6 +114,8 @@ def read_body(body: bytes) -> Answer:
     """Read status and content type from an answer's own bytes."""
     if body.startswith(b"WEBVTT"):
         return Answer(200, "text/vtt; charset=utf-8", body)
+    if body.startswith(b'{"type":"header"'):  # before it is tried as JSON, which a single line of it is
+        return Answer(200, "application/x-ndjson", body)
     try:
         value = json.loads(body)
     except ValueError:

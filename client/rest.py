@@ -24,7 +24,7 @@ from client.parts import Content, Options, build_parts
 DEFAULT_TIMEOUT_SECONDS = 120.0
 CONNECT_TIMEOUT_SECONDS = 10.0
 
-PREDICTION_TYPES = ("application/json", "text/vtt", "application/x-subrip")
+PREDICTION_TYPES = ("application/json", "application/x-ndjson", "text/vtt", "application/x-subrip")
 ERROR_TYPES = ("application/json",)
 
 

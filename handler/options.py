@@ -18,7 +18,7 @@ from models.settings import Settings, SettingsError
 from models.zero_shot_config import clean_label
 
 Extra = Literal["windows", "embedding", "timing", "transcript", "descriptions"]
-AnswerFormat = Literal["json", "vtt", "srt"]
+AnswerFormat = Literal["json", "ndjson", "vtt", "srt"]
 
 REMEDY = 'Send options as one JSON object, for example {"top_k": 3, "format": "vtt"}.'
 _STRIDE_TOLERANCE = 1e-9
@@ -58,7 +58,7 @@ class RequestOptions(Settings):
     transcribe: Annotated[bool, Field(strict=True)] | None = None
     """Take the words from the sound; false: a text ``auto`` is that word, and no request for it."""
     extras: tuple[Extra, ...] = ()
-    """Further parts of the answer; of these ``descriptions`` has a place in every format, the others in JSON."""
+    """Further parts of the answer; of these only ``descriptions`` has a place in VTT and SRT."""
     format: AnswerFormat = "json"
 
     @model_validator(mode="after")
@@ -67,8 +67,8 @@ class RequestOptions(Settings):
         if smoothing is not None and lookahead is not None and lookahead >= smoothing:
             raise ValueError(f"lookahead_windows {lookahead} must be below smoothing_windows {smoothing}")
         json_only = [extra for extra in self.extras if extra != "descriptions"]
-        if json_only and self.format != "json":
-            raise ValueError(f"extras {', '.join(json_only)} need format json, got {self.format}")
+        if json_only and self.format not in ("json", "ndjson"):
+            raise ValueError(f"extras {', '.join(json_only)} need format json or ndjson, got {self.format}")
         return self
 
 

@@ -23,6 +23,7 @@ from models.config import MODALITIES, Modality
 
 CONTENT_TYPES: dict[AnswerFormat, str] = {
     "json": "application/json",
+    "ndjson": "application/x-ndjson",
     "vtt": "text/vtt; charset=utf-8",
     "srt": "application/x-subrip; charset=utf-8",
 }
@@ -84,13 +85,17 @@ def render_prediction(prediction: Prediction, answer_format: AnswerFormat) -> Re
     """Put a prediction into the format that the request asked for.
 
     ``vtt`` is WebVTT (W3C), ``srt`` is SubRip: a cue for each segment with its label and score. Neither has times
-    before zero, so a segment is cut there, and one that ends there has no cue.
+    before zero, so a segment is cut there, and one that ends there has no cue. ``ndjson`` has the values of ``json``,
+    one object a line whose ``type`` comes first: the header, then a line for each window (the extra), then one for
+    each segment.
 
     Raises:
         ValueError: a score is not finite, which JSON cannot say.
     """
     if answer_format == "json":
-        body = _encode(_prediction_values(prediction))
+        body = encode_json(_prediction_values(prediction))
+    elif answer_format == "ndjson":
+        body = _render_ndjson(_prediction_values(prediction))
     elif answer_format == "vtt":
         body = _render_vtt(prediction.segments).encode("utf-8", "replace")
     else:
@@ -100,10 +105,15 @@ def render_prediction(prediction: Prediction, answer_format: AnswerFormat) -> Re
 
 def render_error(error: ActivityError) -> Response:
     """Put an error into JSON, whichever format was asked for; the status also stands in the body, as gRPC has none."""
-    return Response(error.status, error.phrase, CONTENT_TYPES["json"], _encode(error.body))
+    return Response(error.status, error.phrase, CONTENT_TYPES["json"], encode_json(error.body))
 
 
-def _encode(values: Mapping[str, Any]) -> bytes:
+def encode_json(values: Mapping[str, Any]) -> bytes:
+    """The one JSON form of our answers: keys in their order, no spaces, UTF-8.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
     text = json.dumps(values, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     # Half a surrogate pair, which an error may quote from a request, has no UTF-8; its JSON escape is \udxxx too.
     return text.encode("utf-8", "backslashreplace")
@@ -178,6 +188,15 @@ def _labelled(labels: Sequence[str], scores: NDArray[np.float64]) -> dict[str, f
 
 def _rounded(value: float) -> float:
     return round(float(value), _DECIMALS) + 0.0  # minus zero becomes zero
+
+
+def _render_ndjson(values: Mapping[str, Any]) -> bytes:
+    """Header, windows, segments: what is computed first is said first, and a reader needs no line but its own."""
+    header = {key: value for key, value in values.items() if key not in ("windows", "segments")}
+    lines = [{"type": "header", **header}]
+    lines += [{"type": "window", **window} for window in values.get("windows", ())]
+    lines += [{"type": "segment", **segment} for segment in values["segments"]]
+    return b"".join(encode_json(line) + b"\n" for line in lines)
 
 
 def _render_vtt(segments: Sequence[Segment]) -> str:

@@ -40,7 +40,7 @@ def predict(server: FakeServer, *arguments: object) -> Result:
     return CliRunner(env={"COLUMNS": "120"}).invoke(app, command)
 
 
-@pytest.mark.parametrize("shown", ["json", "vtt", "srt"])
+@pytest.mark.parametrize("shown", ["json", "ndjson", "vtt", "srt"])
 def test_the_servers_bytes_go_out_as_they_came(server: FakeServer, clip: Path, shown: str) -> None:
     server.body = PREDICTION if shown == "json" else b"WEBVTT\r\n\xff\n"
     server.content_type = "application/json" if shown == "json" else "text/vtt"

@@ -98,6 +98,8 @@ def test_messages_above_grpcs_own_limit_pass_both_ways(running: Running) -> None
         (b"WEBVTT\n\n00:00:00.000 --> 00:00:01.000\nx\n", 200, "text/vtt; charset=utf-8"),
         (b"1\n00:00:00,000 --> 00:00:01,000\nx\n", 200, "application/x-subrip; charset=utf-8"),
         (b"\n", 200, "application/x-subrip; charset=utf-8"),
+        (b'{"type":"header","status":200}\n', 200, "application/x-ndjson"),
+        (b'{"type":"header","status":200}\n{"type":"segment"}\n', 200, "application/x-ndjson"),
     ],
 )
 def test_status_and_type_are_read_from_the_body(body: bytes, status: int, content_type: str) -> None:

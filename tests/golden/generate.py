@@ -57,6 +57,7 @@ def golden_answers() -> dict[str, bytes]:
     prediction = example_prediction()
     return {
         "answer.json": render_prediction(prediction, "json").body,
+        "answer.ndjson": render_prediction(prediction, "ndjson").body,
         "answer.vtt": render_prediction(prediction, "vtt").body,
         "answer.srt": render_prediction(prediction, "srt").body,
         "error.json": render_error(example_error()).body,

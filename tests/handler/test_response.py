@@ -35,6 +35,7 @@ def test_golden_answers(name: str) -> None:
     ("answer_format", "content_type"),
     [
         ("json", "application/json"),
+        ("ndjson", "application/x-ndjson"),
         ("vtt", "text/vtt; charset=utf-8"),
         ("srt", "application/x-subrip; charset=utf-8"),
     ],
@@ -68,7 +69,7 @@ def test_only_the_modalities_of_the_model_are_listed() -> None:
 
 def test_labels_are_utf_8() -> None:
     prediction = replace(PREDICTION, segments=(Segment(0.0, 1.0, "Händeklatschen 拍手", 0.5),))
-    for answer_format in ("json", "vtt", "srt"):
+    for answer_format in ("json", "ndjson", "vtt", "srt"):
         assert "Händeklatschen 拍手".encode() in render_prediction(prediction, answer_format).body
 
 
@@ -177,6 +178,26 @@ def test_any_answer_is_valid_json_and_the_same_each_time(segments: tuple[Segment
         assert shown["score"] == pytest.approx(segment.score, abs=5.1e-7)
     assert b"-0.0," not in body
     assert b"-0.0}" not in body
+
+
+@given(predicted_segments())
+def test_the_lines_of_ndjson_are_the_values_of_json(segments: tuple[Segment, ...]) -> None:
+    prediction = replace(PREDICTION, segments=segments)
+    values = json.loads(render_prediction(prediction, "json").body)
+    *texts, end = render_prediction(prediction, "ndjson").body.split(b"\n")
+    assert end == b""
+    header, *lines = map(json.loads, texts)
+    assert list(header)[:2] == ["type", "status"]
+    by_type = {
+        kind: [{k: v for k, v in line.items() if k != "type"} for line in lines if line["type"] == kind]
+        for kind in ("window", "segment")
+    }
+    assert {**header, "windows": by_type["window"], "segments": by_type["segment"]} == {"type": "header", **values}
+
+
+def test_plain_ndjson_is_the_header_and_a_line_a_segment() -> None:
+    body = render_prediction(replace(PREDICTION, windows=None), "ndjson").body
+    assert [json.loads(line)["type"] for line in body.splitlines()] == ["header", "segment", "segment"]
 
 
 @pytest.mark.parametrize("answer_format", ["vtt", "srt"])
