@@ -18,7 +18,7 @@ class Answer:
     status: int
     """200, or the status of the error that the body describes."""
     content_type: str
-    """``application/json``, ``application/x-ndjson``, ``text/vtt`` or ``application/x-subrip``; it may name a charset."""
+    """``application/json``, ``application/x-ndjson``, ``text/vtt`` or ``application/x-subrip``; may name a charset."""
     body: bytes
     """The bytes as the server sent them."""
 
