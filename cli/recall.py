@@ -58,8 +58,8 @@ def recall(
 def _show(report: RecallReport) -> None:
     title = f"{report.num_windows} windows, {report.num_clips} clips; recall in % (95 % of resamples), below it chance"
     table = Table(title=title, title_justify="left")
-    table.add_column("asked by")
-    table.add_column("among", overflow="fold")
+    table.add_column("asked by,\nqueries")
+    table.add_column("among,\ncandidates", overflow="fold")
     for k in report.directions[0].recall:
         table.add_column(f"at {k}", justify="right", no_wrap=True)
     for it in report.directions:

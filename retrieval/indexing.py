@@ -108,7 +108,8 @@ def index_sources(
         write_indexes(folder, store)
         failures = {**store.failures(), **passing}
         embedded = sum(source.name not in failures for source in todo)
-        return IndexReport(embedded, len(sources) - len(todo), len(gone), failures, store.channels())
+        unchanged = sum(source.name not in failures for source in sources) - embedded
+        return IndexReport(embedded, unchanged, len(gone), failures, store.channels())
 
 
 def embed_windows(clip: Clip, embedder: Embedder) -> list[EmbeddedWindow]:
