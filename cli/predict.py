@@ -1,10 +1,11 @@
-"""``activity predict``: one clip's timed labels, from a server or in the process."""
+"""``activity predict``: timed labels of one clip or of many, from a server or in the process."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,10 +14,15 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from cli.destination import DEFAULT_TIMEOUT_SECONDS, Destination
+from cli.answers import open_answers
+from cli.asking import Place
+from cli.batch import MANIFEST_SUFFIXES, Batch, list_clips
+from cli.destination import DEFAULT_TIMEOUT_SECONDS
+from cli.errors import user_errors
+from cli.failures import end_with_failures
 from cli.package import DEMO_CHECKPOINT
-from cli.progress import stderr, step
-from cli.record import RUN_DIR_VARIABLE, require_record, resolve_run_dir
+from cli.progress import bars, say, stderr, step
+from cli.record import RUN_DIR_VARIABLE
 from client.answer import Answer
 
 AUTO = "auto"
@@ -34,8 +40,11 @@ class Format(StrEnum):
 
 
 def predict(  # noqa: PLR0913 - one argument an option of the command line
-    clip: Annotated[
-        Path | None, typer.Argument(help="The clip: a file with picture, sound or both.", exists=True, dir_okay=False)
+    clips: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="A file with picture, sound or both; with -o also folders, manifests, many files.", metavar="[CLIP]..."
+        ),
     ] = None,
     *,
     audio: Annotated[
@@ -65,6 +74,14 @@ def predict(  # noqa: PLR0913 - one argument an option of the command line
     options: Annotated[
         str | None, typer.Option(help="Options of the request, one JSON object.", metavar="JSON")
     ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Answer many clips into this file, one JSON line a clip.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="With -o: requests at a time.", min=1, max=64)] = 1,
+    words: Annotated[
+        bool, typer.Option("--words/--no-words", help="With -o: take the .vtt, .srt or .txt beside each clip.")
+    ] = True,
+    retry: Annotated[bool, typer.Option("--retry", help="With -o: ask again for the clips that failed.")] = False,
     format: Annotated[Format, typer.Option(help="How the answer is shown.")] = Format.table,  # noqa: A002
     grpc: Annotated[bool, typer.Option("--grpc", help="Ask by gRPC instead of REST.")] = False,
     local: Annotated[bool, typer.Option("--local", help="Predict in this process, without a server.")] = False,
@@ -91,6 +108,10 @@ def predict(  # noqa: PLR0913 - one argument an option of the command line
     Asks the server that `activity serve` started; with --local the same model answers in this process, byte for byte
     alike. Any of the clip and the other parts may be left out: what is missing is said in the answer.
 
+    With -o every clip of the folders, manifests and files is answered, and each becomes a line of JSON: its path from
+    the file's folder, the status, and the answer, or the error. Stopped or killed at any moment, the same command
+    goes on where it was; what has a line is not asked for again.
+
     [bold]Examples[/bold]
 
     $ activity predict clip.mp4 --text words.vtt
@@ -99,30 +120,91 @@ def predict(  # noqa: PLR0913 - one argument an option of the command line
     $ activity predict clip.mp4 --options '{"top_k": 3, "threshold": 0.5}' --format json
     $ activity predict clip.mp4 --grpc
     $ activity predict clip.mp4 --local
+    $ activity predict recordings --jobs 4 -o answers.jsonl
     $ activity predict clip.mp4 --text auto --options '{"extras": ["transcript", "descriptions"]}'
     $ activity predict clip.mp4 --local --checkpoint runs/zero-shot --options '{"labels": ["cooking", "typing"]}'
 
-    Ends with 0 when there is a prediction, with 1 when the answer is an error, with 2 when the command is wrong.
+    Ends with 0 when there is a prediction, with 1 when the answer is an error, with 2 when the command is wrong; with
+    -o and N clips that failed with 100 + N, at most 125.
     """
+    place = Place(local, checkpoint, grpc, server, token, model, version, timeout, run_dir)
+    given = tuple(clips or ())
+    clip = None if output is not None else single_clip(given)
     files = {"video": clip, "audio": audio, "image": image, "tabular": tabular, "depth": depth}
     parts = {name: path.read_bytes() for name, path in files.items() if path is not None}
     parts |= ({} if text is None else {"text": read_text(text)}) | read_named_parts(part or ())
+    request_options = read_options(options, format)
+    if output is not None:
+        if not given or parts.keys() - {"text"} or parts.get("text", b"auto") != AUTO.encode():
+            raise typer.BadParameter("with -o give clips, and of the other parts --text auto at most")
+        many = Many(given, output, jobs, words, retry)
+        predict_many(many, place, request_options, parts.get("text"))
+        return
     if not parts:
         raise typer.BadParameter("give a CLIP, --audio, --text or another part")
-    request_options = read_options(options, format)
-    if local:
-        answer = predict_local(parts, request_options, checkpoint)
-    else:
-        if server is None:
-            record = require_record(resolve_run_dir(run_dir))
-            destination = Destination.of_record(record, model=model, version=version, timeout_seconds=timeout)
-        else:
-            destination = Destination(server, server, token, model or "activity", version, timeout)
-        with step("Asking the server"):
-            answer = destination.ask(parts, request_options, grpc=grpc)
+    asker = place.find()
+    with step(asker.title):
+        answer = asker.ask(parts, request_options)
     show_answer(answer, format)
     if not answer.ok:
         raise typer.Exit(1)
+
+
+def single_clip(given: Sequence[Path]) -> Path | None:
+    """The one clip to be shown, if there is one.
+
+    Raises:
+        typer.BadParameter: there is no such file, or what was given is many clips.
+    """
+    if not given:
+        return None
+    clip = given[0]
+    if len(given) > 1 or clip.is_dir() or clip.suffix.lower() in MANIFEST_SUFFIXES:
+        raise typer.BadParameter("many clips are answered into a file: add -o answers.jsonl")
+    if not clip.is_file():
+        raise typer.BadParameter(f"there is no file {clip}")
+    return clip
+
+
+@dataclass(frozen=True)
+class Many:
+    """What the command line says about answering many clips."""
+
+    given: Sequence[Path]
+    output: Path
+    jobs: int = 1
+    words: bool = True
+    """Take those beside each clip."""
+    retry: bool = False
+    """Ask again for those that failed."""
+
+
+def predict_many(many: Many, place: Place, options: dict[str, Any], text: bytes | None) -> None:
+    """Answer every clip into a file; the failures are listed at the end.
+
+    Args:
+        many: which clips, into which file.
+        place: whom to ask.
+        options: the requests' options.
+        text: what stands for the words of a clip that has none beside it.
+
+    Raises:
+        CommandError: it cannot go on; what the file has is whole.
+        typer.Exit: with 100 and the number of clips that failed.
+    """
+    # A full queue is waited for as long as an answer may take.
+    asker = place.find(patience_seconds=place.timeout_seconds)
+    with user_errors():
+        folder = many.output.absolute().parent
+        clips = list_clips(many.given, asker.modalities, words=many.words, folder=folder)
+        asked = {"options": options, "words": many.words, "text": text is not None and text.decode(), **asker.asked}
+        with open_answers(many.output, asked, forget_failures=many.retry) as answers:
+            if answers.cut_bytes:
+                say(f"The last line of {many.output} was half written: its clip is asked for again.")
+            with bars() as progress:
+                batch = Batch(asker, options, text, many.jobs)
+                batch.answer_all(clips, answers, lambda done, total: progress(asker.title, done, total))
+    end_with_failures([answers.lines[clip.name] for clip in clips], many.output)
 
 
 def read_text(path: Path) -> bytes:
@@ -174,25 +256,6 @@ def read_options(text: str | None, shown: Format) -> dict[str, Any]:
         raise typer.BadParameter(f"--options asks for the format '{options['format']}', --format for '{shown.value}'")
     # JSON is the server's default: left out, a clip alone can go as one raw body.
     return options if wanted == "json" else {**options, "format": wanted}
-
-
-def predict_local(parts: dict[str, bytes], options: dict[str, Any], checkpoint: Path) -> Answer:
-    """Answer in this process, with what the server would be given by gRPC."""
-    from client.parts import build_parts  # noqa: PLC0415
-
-    with step(f"Loading {checkpoint.name}"):
-        from handler.pipeline import ActivityPipeline  # noqa: PLC0415 - torch takes seconds: they are shown
-        from models.settings import SettingsError  # noqa: PLC0415
-
-        try:
-            pipeline = ActivityPipeline.from_checkpoint(checkpoint)
-        except SettingsError as exc:
-            raise typer.BadParameter(str(exc)) from exc
-    media = {name: content for name, content in parts.items() if name not in ("video", "audio", "text")}
-    request = build_parts(parts.get("video"), parts.get("audio"), parts.get("text"), options, media)
-    with step("Predicting"):
-        (response,) = pipeline.respond([{name: bytearray(body) for name, body in request.items()}], ["local"])
-    return Answer(response.status, response.content_type, response.body)
 
 
 def show_answer(answer: Answer, shown: Format) -> None:
