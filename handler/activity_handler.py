@@ -10,9 +10,12 @@ from typing import Any
 from ts.context import Context
 from ts.torch_handler.base_handler import BaseHandler
 
-from handler import limits, pipeline, runtime
+from handler import kserve, limits, pipeline, request, runtime
 
 logger = logging.getLogger(__name__)
+
+REST_HEADER = "explain"
+"""The server adds it to every prediction that is asked for by REST, whatever the client's own headers are."""
 
 
 class ActivityHandler(BaseHandler):  # type: ignore[misc]  # ts ships no types
@@ -54,9 +57,18 @@ class ActivityHandler(BaseHandler):  # type: ignore[misc]  # ts ships no types
             One body a request, in order.
         """
         request_ids = [context.get_request_id(index) or str(index) for index in range(len(data))]
-        responses = self.pipeline.respond(data, request_ids)
+        items = [self._marked(item, context, index) for index, item in enumerate(data)]
+        responses = self.pipeline.respond(items, request_ids)
         for index, response in enumerate(responses):
             context.set_response_content_type(index, response.content_type)
             if response.status != 200:
                 context.set_response_status(response.status, response.phrase, index)
         return [response.body for response in responses]
+
+    @staticmethod
+    def _marked(item: Mapping[str, Any], context: Context, index: int) -> Mapping[str, Any]:
+        """Tell the JSON that the server makes of a gRPC call from a client's: it comes without REST's header."""
+        body = item.get(request.BODY)
+        if len(item) == 1 and isinstance(body, Mapping) and context.get_request_header(index, REST_HEADER) is None:
+            return {kserve.GRPC_BODY: body}
+        return item

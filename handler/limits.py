@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 from models.settings import PositiveFloat, PositiveInt, Settings
 
 
@@ -40,6 +42,21 @@ class Limits(Settings):
     """Rows times columns."""
     max_options_bytes: PositiveInt = 16_384
     """Bytes of the options part."""
+    max_instances: PositiveInt = 8
+    """Instances of one KServe body: as many clips as a full batch of TorchServe's has."""
+    max_instances_bytes: PositiveInt = 72 * 1024 * 1024
+    """Bytes of all instances of one KServe body: what 96 MiB of base64 decode to."""
+    max_answers_bytes: PositiveInt = 90 * 1024 * 1024
+    """Bytes of the answer to one KServe body. A worker dies of more than TorchServe's ``max_response_size``."""
+
+    def shared_by(self, num_instances: int) -> Self:
+        """The limits on each of the instances of one KServe body, whose clips together last no longer than a request's.
+
+        So a batch of bodies is done within the time of a batch of requests, after which TorchServe kills the worker.
+        """
+        if num_instances == 1:
+            return self
+        return self.model_copy(update={"max_duration_seconds": self.max_duration_seconds / num_instances})
 
 
 class HandlerSettings(Settings):

@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -21,6 +22,7 @@ from handler.decode import decode_request
 from handler.description import Describer, check_descriptions
 from handler.errors import ActivityError, InternalError
 from handler.inference import ScoredWindows
+from handler.kserve import Instance, Unfolded, check_alone, fold, unfold
 from handler.limits import Limits
 from handler.options import ResolvedOptions, resolve_options
 from handler.request import ActivityRequest, parse_request
@@ -83,18 +85,20 @@ class ActivityPipeline:
         """Answer a batch as a server receives it: parse, predict, render.
 
         Args:
-            raw: one mapping a request, as TorchServe gives it (:mod:`handler.request`).
+            raw: one mapping a request, as TorchServe gives it (:mod:`handler.request`); a KServe body may hold several
+                (:mod:`handler.kserve`), which are answered together.
             request_ids: for the log, one a request.
 
         Returns:
             One response a request, in order. An error of one request is that request's response and no other's.
         """
-        requests = [self._parse(item, request_id) for item, request_id in zip(raw, request_ids, strict=True)]
-        predictions = self.predict(requests, request_ids)
-        return [
-            self._render(request, prediction, request_id)
-            for request, prediction, request_id in zip(requests, predictions, request_ids, strict=True)
-        ]
+        items = [self._unfold(item, request_id) for item, request_id in zip(raw, request_ids, strict=True)]
+        instances = [instance for item in items for instance in item.instances]
+        numbers = [len(item.instances) for item in items for _ in item.instances]
+        ids = [request_id for item, request_id in zip(items, request_ids, strict=True) for _ in item.instances]
+        responses = iter(self._respond(instances, numbers, ids))
+        name, version = self.description.name, self.description.version
+        return [fold(item, list(islice(responses, len(item.instances))), name, version, self.limits) for item in items]
 
     def predict(
         self, requests: Sequence[ActivityRequest | ActivityError], request_ids: Sequence[str] | None = None
@@ -112,8 +116,28 @@ class ActivityPipeline:
         decoded = self.runtime.map(self._decode, list(zip(requests, ids, strict=True)))
         return [self._score(item, request_id) for item, request_id in zip(decoded, ids, strict=True)]
 
-    def _parse(self, raw: Mapping[str, Any], request_id: str) -> ActivityRequest | ActivityError:
-        return _guarded(lambda: parse_request(raw, self.limits, self.config.vectors), request_id)
+    def _unfold(self, raw: Mapping[str, Any], request_id: str) -> Unfolded:
+        unfolded = _guarded(lambda: unfold(raw, self.limits, self.config.vectors), request_id)
+        return Unfolded((unfolded,)) if isinstance(unfolded, ActivityError) else unfolded
+
+    def _respond(
+        self, instances: Sequence[Instance], numbers: Sequence[int], request_ids: Sequence[str]
+    ) -> list[Response]:
+        requests = [
+            self._parse(instance, number, request_id)
+            for instance, number, request_id in zip(instances, numbers, request_ids, strict=True)
+        ]
+        predictions = self.predict(requests, request_ids)
+        return [
+            self._render(request, prediction, request_id)
+            for request, prediction, request_id in zip(requests, predictions, request_ids, strict=True)
+        ]
+
+    def _parse(self, raw: Instance, num_instances: int, request_id: str) -> ActivityRequest | ActivityError:
+        if isinstance(raw, ActivityError):
+            return raw
+        parsed = _guarded(lambda: parse_request(raw, self.limits, self.config.vectors), request_id)
+        return parsed if isinstance(parsed, ActivityError) else replace(parsed, num_instances=num_instances)
 
     def _render(
         self, request: ActivityRequest | ActivityError, prediction: Prediction | ActivityError, request_id: str
@@ -136,8 +160,9 @@ class ActivityPipeline:
         options = resolve_options(request.options, self.config)
         check_descriptions(request.options, self.config)
         request, transcribed = split_transcription(request, self.config)
+        check_alone(request, transcribed=transcribed)
         hear = self.transcriber.hear if transcribed and self.transcriber is not None else None
-        clip = decode_request(request, self.config, self.limits, hear)
+        clip = decode_request(request, self.config, self.limits.shared_by(request.num_instances), hear)
         return _Decoded(options, clip, time.perf_counter() - started, request)
 
     def _score(self, decoded: _Decoded | ActivityError, request_id: str) -> Prediction | ActivityError:

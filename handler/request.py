@@ -56,6 +56,8 @@ class ActivityRequest:
     """Any container with a picture, whose grey is the depth."""
     vectors: Mapping[Modality, Content] = field(default_factory=dict)
     """The sequences that were sent, by name: CSV, JSON or Parquet."""
+    num_instances: int = 1
+    """Requests that came in the same body and share its limits."""
 
     @property
     def parts(self) -> dict[Modality, Content]:
@@ -68,6 +70,11 @@ class ActivityRequest:
         return f"ActivityRequest({', '.join(sizes)}, {self.options!r})"
 
 
+def known_names(vectors: Collection[Modality] = ()) -> tuple[str, ...]:
+    """The names of the parts that a request may have; ``vectors`` are those of the model's sequences of vectors."""
+    return (*MODALITIES, *vectors, "options")
+
+
 @dataclass(frozen=True)
 class _Names:
     """The names that a request may use."""
@@ -77,7 +84,7 @@ class _Names:
 
     @property
     def known(self) -> tuple[str, ...]:
-        return (*MODALITIES, *self.vectors, "options")
+        return known_names(self.vectors)
 
     def check(self, values: Mapping[str, Any], kind: Literal["part", "field"]) -> None:
         unknown = sorted(str(name) for name in values if name not in self.known)
@@ -158,7 +165,7 @@ def _from_json(values: Mapping[str, Any], limits: Limits, names: _Names) -> Acti
     text = values.get("text")
     if not isinstance(text, str | None):
         raise InvalidRequest(f"field 'text' must be a string, got {json_kind(text)}", remedy=HOW_TO_SEND)
-    media = {name: _decoded_base64(name, values.get(name), limits) for name in MEDIA}
+    media = {name: decode_base64(name, values.get(name), limits) for name in MEDIA}
     return _build(media, _text("text", text, limits), values, limits, names)
 
 
@@ -217,7 +224,7 @@ def _table(name: str, value: Any, limits: Limits) -> Content | None:
     if not isinstance(value, str):
         raise InvalidRequest(f"'{name}' must be a table, got {json_kind(value)}", remedy=_TABLE_REMEDY)
     if value.startswith(_PARQUET_BASE64):
-        return _decoded_base64(name, value, limits)
+        return decode_base64(name, value, limits)
     return _text(name, value, limits)
 
 
@@ -229,8 +236,13 @@ def _options(value: Any, limits: Limits) -> RequestOptions:
     return parse_options(value, limits)
 
 
-def _decoded_base64(name: str, value: Any, limits: Limits) -> bytes | None:
-    """Decode the standard alphabet (RFC 4648, section 4), broken into lines or not."""
+def decode_base64(name: str, value: Any, limits: Limits) -> bytes | None:
+    """Decode the standard alphabet (RFC 4648, section 4), broken into lines or not.
+
+    Raises:
+        InvalidRequest: it is no text, or no base64.
+        LimitExceeded: more than ``max_bytes``.
+    """
     remedy = f"Encode the file with the standard base64 alphabet and its padding, and send it as field '{name}'."
     if value is None:
         return None

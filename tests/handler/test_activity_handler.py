@@ -66,6 +66,19 @@ def test_a_batch_is_answered_with_status_and_content_type_by_request(folder: Pat
     ]
 
 
+def test_the_json_of_a_grpc_call_is_told_from_a_clients(folder: Path) -> None:
+    """All of it is in base64, and the worker dies of another answer: ``c3Rpcg==`` is "stir" there, and a word here."""
+    inputs = [{"name": "text", "datatype": "BYTES", "shape": [1], "data": ["c3Rpcg=="]}]
+    body = {"id": "", "model_name": "activity", "inputs": inputs}
+    context = with_requests(make_context(folder), ["a", "b"])
+    context.request_processor[1] = RequestProcessor({"explain": "False"})
+    by_grpc, by_rest = map(json.loads, started(folder).handle([{"body": body}, {"body": body}], context))
+    (expected,) = tiny_pipeline().respond([{"text": "stir"}], ["a"])
+    assert by_grpc["outputs"][0]["data"] == [json.loads(expected.body)]
+    (expected,) = tiny_pipeline().respond([{"text": "c3Rpcg=="}], ["a"])
+    assert by_rest["outputs"][0]["data"] == [expected.body.decode()]
+
+
 @pytest.mark.parametrize("num_requests", [0, 1, 8])
 def test_there_are_as_many_answers_as_requests(num_requests: int, folder: Path) -> None:
     data = [{"text": "stir"}] * num_requests
