@@ -30,7 +30,7 @@ def test_there_is_a_recipe() -> None:
     ("values", "message"),
     [
         ({}, r"^r\.yaml: missing key 'model'$"),
-        ({"model": {}}, r"missing key 'model\.labels'"),
+        ({"model": {}}, r"'model' is {}: labels must be at least 2, got 0"),
         ({"model": MODEL, "name": ""}, r"'name' is ''"),
         ({"model": MODEL, "version": 1.0}, r"'version' is 1\.0"),
         ({"model": MODEL, "training": {"seed": -1}}, r"'training\.seed' is -1"),
