@@ -16,6 +16,8 @@ logger = logging.getLogger(__name__)
 
 REST_HEADER = "explain"
 """The server adds it to every prediction that is asked for by REST, whatever the client's own headers are."""
+EXPLAINED = "True"
+"""What the header says of a request to ``/explanations``; it holds for that request alone, never for its batch."""
 
 
 class ActivityHandler(BaseHandler):  # type: ignore[misc]  # ts ships no types
@@ -58,7 +60,9 @@ class ActivityHandler(BaseHandler):  # type: ignore[misc]  # ts ships no types
         """
         request_ids = [context.get_request_id(index) or str(index) for index in range(len(data))]
         items = [self._marked(item, context, index) for index, item in enumerate(data)]
-        responses = self.pipeline.respond(items, request_ids)
+        asked = [context.get_request_header(index, REST_HEADER) for index in range(len(data))]
+        explained = [index for index, value in enumerate(asked) if value == EXPLAINED]
+        responses = self.pipeline.respond(items, request_ids, explained=explained)
         for index, response in enumerate(responses):
             context.set_response_content_type(index, response.content_type)
             if response.status != 200:

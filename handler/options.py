@@ -17,7 +17,7 @@ from models.config import ModelConfig, WindowConfig
 from models.settings import Settings, SettingsError
 from models.zero_shot_config import clean_label
 
-Extra = Literal["windows", "embedding", "timing", "transcript", "descriptions"]
+Extra = Literal["windows", "embedding", "timing", "transcript", "descriptions", "explanation"]
 AnswerFormat = Literal["json", "ndjson", "vtt", "srt"]
 
 REMEDY = 'Send options as one JSON object, for example {"top_k": 3, "format": "vtt"}.'
@@ -117,6 +117,19 @@ def parse_options(raw: str | bytes | Mapping[str, Any] | None, limits: Limits) -
     if not text.strip():
         return RequestOptions()
     return _read(text)
+
+
+def with_explanation(options: RequestOptions) -> RequestOptions:
+    """The options of a request whose address asks for an explanation.
+
+    Raises:
+        InvalidOptions: they ask for a format that has no place for it.
+    """
+    try:
+        extras = tuple(dict.fromkeys((*options.extras, "explanation")))
+        return RequestOptions.read({**options.model_dump(exclude_unset=True), "extras": extras}, source="options")
+    except SettingsError as exc:
+        raise InvalidOptions(str(exc)[:_FAULTS_SHOWN_CHARACTERS], remedy='Leave out "format", or send "json".') from exc
 
 
 def resolve_options(options: RequestOptions, config: ModelConfig) -> ResolvedOptions:

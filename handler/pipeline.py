@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -21,10 +21,11 @@ from handler.clip import Clip
 from handler.decode import decode_request
 from handler.description import Describer, check_descriptions
 from handler.errors import ActivityError, InternalError
+from handler.explanation import check_explained, explain, score_encoded
 from handler.inference import ScoredWindows
 from handler.kserve import Instance, Unfolded, check_alone, fold, unfold
 from handler.limits import Limits
-from handler.options import ResolvedOptions, resolve_options
+from handler.options import ResolvedOptions, resolve_options, with_explanation
 from handler.request import ActivityRequest, parse_request
 from handler.response import Prediction, Response, WindowScores, render_error, render_prediction
 from handler.runtime import Runtime, choose_runtime
@@ -81,13 +82,16 @@ class ActivityPipeline:
         """
         return cls(load_checkpoint(folder), runtime=runtime, limits=limits)
 
-    def respond(self, raw: Sequence[Mapping[str, Any]], request_ids: Sequence[str]) -> list[Response]:
+    def respond(
+        self, raw: Sequence[Mapping[str, Any]], request_ids: Sequence[str], *, explained: Collection[int] = ()
+    ) -> list[Response]:
         """Answer a batch as a server receives it: parse, predict, render.
 
         Args:
             raw: one mapping a request, as TorchServe gives it (:mod:`handler.request`); a KServe body may hold several
                 (:mod:`handler.kserve`), which are answered together.
             request_ids: for the log, one a request.
+            explained: the places of the requests that get an explanation, whether their options name it or not.
 
         Returns:
             One response a request, in order. An error of one request is that request's response and no other's.
@@ -96,7 +100,8 @@ class ActivityPipeline:
         instances = [instance for item in items for instance in item.instances]
         numbers = [len(item.instances) for item in items for _ in item.instances]
         ids = [request_id for item, request_id in zip(items, request_ids, strict=True) for _ in item.instances]
-        responses = iter(self._respond(instances, numbers, ids))
+        asks = [place in explained for place, item in enumerate(items) for _ in item.instances]
+        responses = iter(self._respond(instances, numbers, ids, asks))
         name, version = self.description.name, self.description.version
         return [fold(item, list(islice(responses, len(item.instances))), name, version, self.limits) for item in items]
 
@@ -121,11 +126,11 @@ class ActivityPipeline:
         return Unfolded((unfolded,)) if isinstance(unfolded, ActivityError) else unfolded
 
     def _respond(
-        self, instances: Sequence[Instance], numbers: Sequence[int], request_ids: Sequence[str]
+        self, instances: Sequence[Instance], numbers: Sequence[int], request_ids: Sequence[str], asks: Sequence[bool]
     ) -> list[Response]:
         requests = [
-            self._parse(instance, number, request_id)
-            for instance, number, request_id in zip(instances, numbers, request_ids, strict=True)
+            self._parse(instance, number, request_id, explained=explained)
+            for instance, number, request_id, explained in zip(instances, numbers, request_ids, asks, strict=True)
         ]
         predictions = self.predict(requests, request_ids)
         return [
@@ -133,11 +138,18 @@ class ActivityPipeline:
             for request, prediction, request_id in zip(requests, predictions, request_ids, strict=True)
         ]
 
-    def _parse(self, raw: Instance, num_instances: int, request_id: str) -> ActivityRequest | ActivityError:
+    def _parse(
+        self, raw: Instance, num_instances: int, request_id: str, *, explained: bool
+    ) -> ActivityRequest | ActivityError:
         if isinstance(raw, ActivityError):
             return raw
-        parsed = _guarded(lambda: parse_request(raw, self.limits, self.config.vectors), request_id)
-        return parsed if isinstance(parsed, ActivityError) else replace(parsed, num_instances=num_instances)
+
+        def parse() -> ActivityRequest:
+            request = parse_request(raw, self.limits, self.config.vectors)
+            options = with_explanation(request.options) if explained else request.options
+            return replace(request, options=options, num_instances=num_instances)
+
+        return _guarded(parse, request_id)
 
     def _render(
         self, request: ActivityRequest | ActivityError, prediction: Prediction | ActivityError, request_id: str
@@ -163,6 +175,8 @@ class ActivityPipeline:
         check_alone(request, transcribed=transcribed)
         hear = self.transcriber.hear if transcribed and self.transcriber is not None else None
         clip = decode_request(request, self.config, self.limits.shared_by(request.num_instances), hear)
+        if "explanation" in options.extras:
+            check_explained(clip.schedule, self.limits)
         return _Decoded(options, clip, time.perf_counter() - started, request)
 
     def _score(self, decoded: _Decoded | ActivityError, request_id: str) -> Prediction | ActivityError:
@@ -170,7 +184,7 @@ class ActivityPipeline:
 
     def _answer(self, decoded: _Decoded) -> Prediction:
         started = time.perf_counter()
-        prediction = self.decide(decoded.clip, self._score_clip(decoded), decoded.options)
+        prediction = self._decide_and_explain(decoded)
         if "descriptions" in decoded.options.extras and self.describer is not None:
             segments = self.describer.describe(prediction.segments, decoded.request, self.limits)
             prediction = replace(prediction, segments=segments)
@@ -179,10 +193,27 @@ class ActivityPipeline:
         timing = {"decode_seconds": decoded.decode_seconds, "model_seconds": time.perf_counter() - started}
         return replace(prediction, timing=timing)
 
+    def _decide_and_explain(self, decoded: _Decoded) -> Prediction:
+        clip, options = decoded.clip, decoded.options
+        if "explanation" not in options.extras:
+            return self.decide(clip, self._score_clip(decoded), options)
+        encoded = self.scorer.encode(clip)
+        prediction = self.decide(clip, score_encoded(self.scorer, encoded, options), options)
+        return replace(prediction, explanation=explain(self.scorer, encoded, options, prediction.segments))
+
     def _score_clip(self, decoded: _Decoded) -> ScoredWindows:
         if isinstance(self.scorer, ZeroShotScorer) and decoded.options.choice is not None:
             return self.scorer.score_labels(decoded.clip, decoded.options.choice)
         return self.scorer.score(decoded.clip)
+
+    def examine(self, request: ActivityRequest) -> tuple[Clip, Prediction]:
+        """Answer one request, and give what was decoded of it as well.
+
+        Raises:
+            ActivityError: what is wrong with the request.
+        """
+        decoded = self._decode_request(request)
+        return decoded.clip, self._answer(decoded)
 
     def decide(self, clip: Clip, scored: ScoredWindows, options: ResolvedOptions) -> Prediction:
         """Smooth the scores of a clip's windows and turn them into activities and segments."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from handler.clip import Cue, ModalityStatus
 from handler.errors import ActivityError
+from handler.explanation import Explanation, explanation_values
 from handler.options import AnswerFormat
 from handler.segments import Activity, Segment
 from handler.windows import Schedule, WindowSelection
@@ -67,6 +68,7 @@ class Prediction:
     """Seconds by stage."""
     transcript: tuple[Cue, ...] | None = None
     """The words that were heard in the sound."""
+    explanation: Explanation | None = None
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,8 @@ def _prediction_values(prediction: Prediction) -> dict[str, Any]:
             {"start_seconds": _rounded(cue.start_seconds), "stop_seconds": _rounded(cue.stop_seconds), "text": cue.text}
             for cue in prediction.transcript
         ]
+    if prediction.explanation is not None:
+        values["explanation"] = explanation_values(prediction.explanation)
     return values
 
 

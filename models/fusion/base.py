@@ -194,7 +194,8 @@ def weights_by_hop(weights: Tensor, query_mask: Tensor, *, hops: tuple[int, int]
     """
     taken = weights.masked_fill(~query_mask[..., None], 0.0).unflatten(2, (hops[1], -1)).sum(dim=-1)
     count = query_mask.unflatten(1, (hops[0], -1)).sum(dim=2).clamp(min=1)
-    return taken.unflatten(1, (hops[0], -1)).sum(dim=2) / count[..., None]
+    found: Tensor = taken.unflatten(1, (hops[0], -1)).sum(dim=2) / count[..., None]
+    return found
 
 
 def moments(hops: int, per_hop: int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +41,10 @@ class GatedLayer(nn.Module):
         gate = torch.where(opened, one, self.feed_forward_gate.tanh())
         result: Tensor = stream + gate * self.feed_forward(self.feed_forward_norm(stream))
         return result
+
+    def weights(self, stream: Tensor, keys: Tensor, key_mask: Tensor) -> Tensor:
+        """What each token of ``stream`` takes from each key in :meth:`forward`: ``(B, n, m)`` float32."""
+        return self.attention.weights(self.attention_norm(stream), keys, key_mask)
 
 
 class GatedCrossAttentionFusion(Fusion):
@@ -132,6 +137,6 @@ class GatedCrossAttentionFusion(Fusion):
         main_absent = ~flat_masks[self.main].any(dim=1)
         for gated, block in zip(self.gated, self.stream.blocks, strict=True):
             if weights is not None:
-                weights.append(gated.attention.weights(gated.attention_norm(stream), keys, key_mask))
+                weights.append(cast("GatedLayer", gated).weights(stream, keys, key_mask))
             stream = block(gated(stream, keys, key_mask, main_absent), stream_mask)
         return stream

@@ -137,3 +137,15 @@ def test_an_unknown_limit_names_the_known_ones(folder: Path) -> None:
 def test_an_archive_without_a_checkpoint_does_not_start(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"has no model\.json"):
         started(tmp_path)
+
+
+def test_the_explanations_address_holds_for_its_request_alone(folder: Path) -> None:
+    data: list[dict[str, Any]] = [{"text": "stir"}] * 3 + [{"text": "stir", "options": '{"format": "vtt"}'}]
+    context = with_requests(make_context(folder), list("abcd"))
+    context.request_processor = [RequestProcessor({"explain": flag}) for flag in ("True", "False", "yes", "True")]
+    bodies = started(folder).handle(data, context)
+    assert ["explanation" in json.loads(body) for body in bodies] == [True, False, False, False]
+    (plain,) = tiny_pipeline().respond(data[:1], ["a"])
+    assert bodies[1] == bodies[2] == plain.body
+    assert context.get_response_status(3) == (400, "Bad Request")
+    assert json.loads(bodies[3])["code"] == "invalid_options"

@@ -127,7 +127,7 @@ def test_ranges(name: str, low: float, high: float, outside: tuple[float, ...]) 
         ('{"top_k": ' + "9" * 5000 + "}", ("too many digits",)),
         ('{"include_labels": "walk"}', ("include_labels",)),
         ('{"include_labels": [1]}', ("include_labels.0", "string")),
-        ('{"extras": ["heat"]}', ("extras.0", "'windows', 'embedding', 'timing', 'transcript' or 'descriptions'")),
+        ('{"extras": ["heat"]}', ("extras.0", "'windows', 'embedding', ", "'descriptions' or 'explanation'")),
         ('{"format": "xml"}', ("format", "'json', 'ndjson', 'vtt' or 'srt'")),
         ('{"format": "vtt", "extras": ["timing"]}', ("extras timing need format json or ndjson, got vtt",)),
         ('{"top_k": 1, "top_k": 2}', ("'top_k' stands twice",)),

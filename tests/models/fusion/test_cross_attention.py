@@ -10,6 +10,7 @@ from models.config import Modality
 from models.fusion.base import Fusion
 from models.fusion.cross_attention import CrossModalFusion, CrossModalLayer
 from models.fusion_config import CrossAttentionConfig
+from models.transformer import Attention
 from tests.models.fusion.cases import CASES, num_parameters
 from tests.models.fusion.reference import (
     Parts,
@@ -131,7 +132,10 @@ def test_what_is_told_of_the_attention_is_what_the_layers_take() -> None:
     one_head = CrossModalFusion(MODALITIES, CrossAttentionConfig(heads=1), width=8, dropout=0.0).eval()
     tokens, masks = windows(2)
     masks["audio"][0, 3] = False
-    layer, direction = one_head.layers[0], one_head.layers[0].directions["video_from_audio"]
+    layer = one_head.layers[0]
+    assert isinstance(layer, CrossModalLayer)
+    direction = layer.directions["video_from_audio"]
+    assert isinstance(direction, Attention)
     flat, flat_masks = one_head._begin(tokens, masks)
     weights = layer.weights(flat, flat_masks)["video", "audio"]
     keys = layer.norms["audio"](flat["audio"])
