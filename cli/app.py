@@ -23,6 +23,7 @@ from cli.package import package
 from cli.predict import predict
 from cli.progress import stderr
 from cli.recall import recall
+from cli.render import render
 from cli.search import search
 from cli.serve import scale, serve, status, stop
 from cli.split import split
@@ -65,7 +66,7 @@ def flow(docstring: str) -> str:
 
 
 PANELS: dict[str, tuple[Callable[..., None], ...]] = {
-    SERVING: (serve, stop, status, scale, predict),
+    SERVING: (serve, stop, status, scale, predict, render),
     MODEL: (synth, import_data, split, fetch, train, assemble, fit, crossval, evaluate, inspect_model, attach, package),
     RETRIEVAL: (index, search, recall),
 }

@@ -1,0 +1,110 @@
+"""``activity render``: a clip with its labels burnt in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from cli.asking import Place
+from cli.destination import DEFAULT_TIMEOUT_SECONDS
+from cli.errors import CommandError, require_files, user_errors
+from cli.package import DEMO_CHECKPOINT
+from cli.predict import Format, read_options, read_text
+from cli.progress import bars, stderr, step
+from cli.record import RUN_DIR_VARIABLE
+from cli.retrieval_errors import printable
+
+
+def render(  # noqa: PLR0913 - one argument an option of the command line
+    clip: Annotated[Path, typer.Argument(help="A file with picture, sound or both.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The mp4 that is written.")],
+    *,
+    text: Annotated[
+        Path | None, typer.Option(help="Words of the clip, as of activity predict.", metavar="FILE|auto")
+    ] = None,
+    options: Annotated[
+        str | None, typer.Option(help="Options of the request, one JSON object.", metavar="JSON")
+    ] = None,
+    answer: Annotated[
+        Path | None, typer.Option(help="Draw this JSON answer, of activity predict, and ask nobody.")
+    ] = None,
+    local: Annotated[bool, typer.Option("--local", help="Predict in this process, without a server.")] = False,
+    checkpoint: Annotated[
+        Path, typer.Option(help="The model that --local uses.", show_default="model-store/demo")
+    ] = DEMO_CHECKPOINT,
+    server: Annotated[
+        str | None, typer.Option(help="Address of another server: http://HOST:PORT.", metavar="ADDRESS")
+    ] = None,
+    token: Annotated[
+        str | None, typer.Option(help="That server's inference key.", envvar="ACTIVITY_TOKEN", show_envvar=True)
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="The model's registered name.", show_default="activity")] = None,
+    version: Annotated[str | None, typer.Option(help="A version of it.", show_default="the default one")] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for the answer.", min=0.1)] = DEFAULT_TIMEOUT_SECONDS,
+    run_dir: Annotated[
+        Path | None,
+        typer.Option(help="Run folder of the server.", envvar=RUN_DIR_VARIABLE, show_default=".activity"),
+    ] = None,
+) -> None:
+    """Write a clip with its labels burnt in.
+
+    What holds stands on the picture with its score, all segments in a strip below it. Frames keep their times; the
+    picture is turned upright. A sound gets a plain picture.
+
+    [bold]Examples[/bold]
+
+    $ activity render clip.mp4 --text words.vtt -o labelled.mp4
+    $ activity render clip.mp4 --local -o labelled.mp4
+    $ activity render clip.mp4 --answer answer.json -o labelled.mp4
+    """
+    require_files(clip, *(() if answer is None else (answer,)))
+    if output.suffix.lower() != ".mp4":
+        raise typer.BadParameter(f"-o must name an .mp4, got {output}")
+    if output.exists() and output.samefile(clip):
+        raise typer.BadParameter("-o must be another file than the clip")
+    with user_errors():
+        data = clip.read_bytes()
+        if answer is not None:
+            prediction = read_answer(answer)
+        else:
+            place = Place(local, checkpoint, False, server, token, model, version, timeout, run_dir)
+            parts = {"video": data} | ({} if text is None else {"text": read_text(text)})
+            prediction = _ask(place, parts, read_options(options, Format.json))
+        output.parent.mkdir(parents=True, exist_ok=True)
+        from cli.burn import burn  # noqa: PLC0415 - help must not wait for the work's
+
+        with bars() as progress:
+            num_frames = burn(data, prediction, output, lambda done, total: progress("Rendering", done, total))
+    num_segments = len(prediction["segments"])
+    counted = "1 segment" if num_segments == 1 else f"{num_segments} segments"
+    stderr.print(f"{counted} on {num_frames} frames: {escape(printable(str(output)))}")
+
+
+def _ask(place: Place, parts: dict[str, bytes], options: dict[str, Any]) -> dict[str, Any]:
+    asker = place.find(patience_seconds=place.timeout_seconds)
+    with step(asker.title):
+        answered = asker.ask(parts, options)
+    if not answered.ok:
+        error = answered.json()
+        raise CommandError(f"{error['code']}: {error['message']}", remedy=error.get("remedy", ""))
+    return answered.json()
+
+
+def read_answer(path: Path) -> dict[str, Any]:
+    """A JSON answer from a file.
+
+    Raises:
+        CommandError: it is none.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+        if not {"segments", "start_seconds", "duration_seconds"} <= value.keys():
+            raise ValueError
+    except (ValueError, AttributeError) as exc:
+        remedy = "Make one with `activity predict CLIP --format json`."
+        raise CommandError(f"{path} is no JSON answer", remedy=remedy) from exc
+    return dict(value)
