@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from handler.errors import ActivityError, InvalidRequest, LimitExceeded
+from handler.kserve_binary import split_binary
 from handler.kserve_v2 import read_inputs
 from handler.limits import Limits
 from handler.request import BODY, MEDIA, ActivityRequest, known_names
@@ -66,12 +67,12 @@ def unfold(raw: Mapping[str, Any], limits: Limits, vectors: Collection[Modality]
         limits: ``max_instances`` and ``max_instances_bytes`` hold for the body.
         vectors: the names of the model's sequences of vectors.
     """
-    values = _json_body(raw)
+    values, binary = _json_body(raw)
     if values is None:
         return Unfolded((raw,))
     if GRPC_BODY in raw or ("inputs" in values and "inputs" not in vectors):
-        return _unfold_v2(values, limits, known_names(vectors), is_grpc=GRPC_BODY in raw)
-    if "instances" in values and "instances" not in vectors:
+        return _unfold_v2(values, binary, limits, known_names(vectors), is_grpc=GRPC_BODY in raw)
+    if "instances" in values and "instances" not in vectors and not binary:
         return _unfold_v1(values, limits)
     return Unfolded((raw,))
 
@@ -126,25 +127,26 @@ def check_alone(request: ActivityRequest, *, transcribed: bool) -> None:
         )
 
 
-def _json_body(raw: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The JSON object that an item is, if it may be a KServe body; what else it may be is told elsewhere."""
-    if len(raw) != 1:
-        return None
-    body = raw.get(GRPC_BODY, raw.get(BODY))
+def _json_body(raw: Mapping[str, Any]) -> tuple[Mapping[str, Any] | None, bytes]:
+    """The JSON object that an item is, if it may be a KServe body, and what follows it.
+
+    What else an item may be, broken JSON included, is told where every body is read.
+    """
+    body = raw.get(GRPC_BODY, raw.get(BODY)) if len(raw) == 1 else None
     if isinstance(body, bytes | bytearray):
-        body = _parsed(body)
-    return body if isinstance(body, Mapping) else None
+        return _parsed(bytes(body))
+    return (body if isinstance(body, Mapping) else None), b""
 
 
-def _parsed(body: bytes | bytearray) -> Any:
+def _parsed(body: bytes) -> tuple[Mapping[str, Any] | None, bytes]:
     """A body that came with another content type; media and JSON of other kinds are not parsed for this."""
-    is_object = bytes(body[:64]).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{")
+    is_object = body[:64].removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{")
     if not is_object or not (b'"instances"' in body or b'"inputs"' in body):
-        return None
+        return None, b""
     try:
-        return parse_json(bytes(body))
+        return parse_json(body), b""
     except JsonError:
-        return None  # which is said where every body is read
+        return split_binary(body) or (None, b"")
 
 
 def _unfold_v1(values: Mapping[str, Any], limits: Limits) -> Unfolded:
@@ -185,7 +187,9 @@ def _v1_bytes(instance: Any) -> int:
     return sum(len(value) * 3 // 4 for value in values if isinstance(value, str))
 
 
-def _unfold_v2(values: Mapping[str, Any], limits: Limits, names: Sequence[str], *, is_grpc: bool) -> Unfolded:
+def _unfold_v2(
+    values: Mapping[str, Any], binary: bytes, limits: Limits, names: Sequence[str], *, is_grpc: bool
+) -> Unfolded:
     request_id = values.get("id")
     shown_id = request_id[:MAX_ID_CHARACTERS] if isinstance(request_id, str) else None
     try:
@@ -193,13 +197,13 @@ def _unfold_v2(values: Mapping[str, Any], limits: Limits, names: Sequence[str], 
         if request_id != shown_id:
             raise InvalidRequest(f"'id' must be text of at most {MAX_ID_CHARACTERS} characters", remedy=_V2_REMEDY)
         _check_outputs(values.get("outputs"))
-        inputs = read_inputs(values.get("inputs"), names, is_grpc=is_grpc)
+        inputs = read_inputs(values.get("inputs"), names, binary, is_grpc=is_grpc)
         _check_count(inputs.count, limits)
         _check_bytes(inputs.num_bytes, limits)
         parameters = _parameters(values, _V2_REMEDY)
     except ActivityError as error:
         return Unfolded((), "v2", shown_id, error, is_grpc)
-    instances = []
+    instances: list[Instance] = []
     for position in range(inputs.count):
         try:
             parts = inputs.parts(position, limits)

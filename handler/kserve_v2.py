@@ -8,6 +8,7 @@ from math import prod
 from typing import Any
 
 from handler.errors import InvalidRequest, UnknownPart
+from handler.kserve_binary import SIZE, BinaryReader
 from handler.limits import Limits
 from handler.request import MEDIA, decode_base64
 from handler.strict_json import json_kind
@@ -22,7 +23,7 @@ class Tensor:
     """One input."""
 
     elements: Sequence[Any]
-    """One an instance; None and nothing mean that the instance has no such part."""
+    """One an instance, bytes where they came as binary; None and nothing mean that the instance has no such part."""
     is_base64: bool
 
 
@@ -38,10 +39,10 @@ class Inputs:
     def num_bytes(self) -> int:
         """Bytes of all elements, about: base64 is counted as what it decodes to."""
         return sum(
-            len(element) * 3 // 4 if tensor.is_base64 else len(element)
+            len(element) * 3 // 4 if tensor.is_base64 and isinstance(element, str) else len(element)
             for tensor in self.tensors.values()
             for element in tensor.elements
-            if isinstance(element, str)
+            if isinstance(element, str | bytes)
         )
 
     def parts(self, position: int, limits: Limits) -> dict[str, bytes | str]:
@@ -54,20 +55,22 @@ class Inputs:
         parts: dict[str, bytes | str] = {}
         for name, tensor in self.tensors.items():
             element = tensor.elements[position if len(tensor.elements) > 1 else 0]
-            if not isinstance(element, str | None):
+            if not isinstance(element, str | bytes | None):
                 raise InvalidRequest(f"input '{name}' must hold text, got {json_kind(element)}", remedy=REMEDY)
-            content = decode_base64(name, element, limits) if tensor.is_base64 else element
+            is_encoded = tensor.is_base64 and not isinstance(element, bytes)
+            content = decode_base64(name, element, limits) if is_encoded else element
             if content:
                 parts[name] = content
         return parts
 
 
-def read_inputs(inputs: Any, names: Sequence[str], *, is_grpc: bool) -> Inputs:
+def read_inputs(inputs: Any, names: Sequence[str], binary: bytes = b"", *, is_grpc: bool) -> Inputs:
     """Read the field ``inputs``.
 
     Args:
         inputs: what it holds.
         names: of the parts that the model takes.
+        binary: what follows the JSON (:mod:`handler.kserve_binary`).
         is_grpc: the server made the body of a gRPC call, whose BYTES it all puts into base64. In a client's own JSON
             media is base64, while words, tables and options are text unless the input's parameters say
             ``{"content_type": "base64"}``.
@@ -78,13 +81,15 @@ def read_inputs(inputs: Any, names: Sequence[str], *, is_grpc: bool) -> Inputs:
     """
     if not isinstance(inputs, list) or not inputs:
         raise InvalidRequest(f"'inputs' must be a list with at least one, got {json_kind(inputs)}", remedy=REMEDY)
+    reader = BinaryReader(binary)
     tensors: dict[str, Tensor] = {}
     for tensor in inputs:
         name = _name(tensor, names)
         if name in tensors:
             raise InvalidRequest(f"the input '{name}' stands twice", remedy=REMEDY)
         is_base64 = is_grpc or name in MEDIA or tensor.get("parameters") == _BASE64
-        tensors[name] = Tensor(_elements(name, tensor), is_base64)
+        tensors[name] = Tensor(_elements(name, tensor, reader), is_base64)
+    reader.check_end()
     counts = {name: len(tensor.elements) for name, tensor in tensors.items()}
     count = max(counts.values())
     for name, own in counts.items():
@@ -105,12 +110,14 @@ def _name(tensor: Any, names: Sequence[str]) -> str:
     return str(name)
 
 
-def _elements(name: str, tensor: Mapping[str, Any]) -> Sequence[Any]:
+def _elements(name: str, tensor: Mapping[str, Any], reader: BinaryReader) -> Sequence[Any]:
     if tensor.get("datatype") != "BYTES":
         raise InvalidRequest(
             f"input '{name}' must have the datatype BYTES, got {str(tensor.get('datatype'))[:60]!r}", remedy=REMEDY
         )
-    shape, elements = tensor.get("shape"), tensor.get("data")
+    shape, elements, parameters = tensor.get("shape"), tensor.get("data"), tensor.get("parameters")
+    if elements is None and isinstance(parameters, Mapping) and SIZE in parameters:
+        elements = reader.elements(name, parameters[SIZE])
     if not isinstance(shape, list) or not 1 <= len(shape) <= _MAX_DIMENSIONS or not all(map(_is_size, shape)):
         raise InvalidRequest(f"input '{name}' must have the shape [N] or [N, 1]", remedy=REMEDY)
     if not isinstance(elements, list):

@@ -17,7 +17,7 @@ out="$(cd -- "$out" && pwd -P)"
 cd -- "$root"
 "$python" -m grpc_tools.protoc --proto_path=. \
   --python_out="$out" --pyi_out="$out" --grpc_python_out="$out" \
-  client/protos/inference.proto client/protos/management.proto
+  client/protos/inference.proto client/protos/management.proto client/protos/open_inference.proto
 
 # The service stubs come without annotations: mypy must not check what nobody writes by hand.
 for stub in "$out"/client/protos/*_pb2_grpc.py; do

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from google.protobuf.descriptor import Descriptor
 
-from client.protos import inference_pb2, management_pb2
+from client.protos import inference_pb2, management_pb2, open_inference_pb2
 
 PROJECT = Path(__file__).parents[2]
 INFERENCE = "org.pytorch.serve.grpc.inference"
 MANAGEMENT = "org.pytorch.serve.grpc.management"
+OPEN_INFERENCE = "org.pytorch.serve.grpc.openinference"
 
 
 def test_generating_again_gives_the_same_files(tmp_path: Path) -> None:
@@ -19,7 +20,9 @@ def test_generating_again_gives_the_same_files(tmp_path: Path) -> None:
     subprocess.run(["bash", script, tmp_path], check=True, env={"PYTHON": sys.executable, "PATH": "/usr/bin:/bin"})
     generated = sorted(path.name for path in (tmp_path / "client" / "protos").iterdir())
     assert generated == [
-        f"{name}_pb2{ending}" for name in ("inference", "management") for ending in (".py", ".pyi", "_grpc.py")
+        f"{name}_pb2{ending}"
+        for name in ("inference", "management", "open_inference")
+        for ending in (".py", ".pyi", "_grpc.py")
     ]
     for name in generated:
         assert (tmp_path / "client" / "protos" / name).read_text() == (PROJECT / "client" / "protos" / name).read_text()
@@ -68,6 +71,19 @@ def test_generating_again_gives_the_same_files(tmp_path: Path) -> None:
             },
         ),
         (management_pb2.ManagementResponse.DESCRIPTOR, {"msg": 1}),
+        (
+            open_inference_pb2.ModelInferRequest.DESCRIPTOR,
+            {"model_name": 1, "model_version": 2, "id": 3, "inputs": 5, "raw_input_contents": 7},
+        ),
+        (
+            open_inference_pb2.ModelInferRequest.InferInputTensor.DESCRIPTOR,
+            {"name": 1, "datatype": 2, "shape": 3, "contents": 5},
+        ),
+        (
+            open_inference_pb2.ModelInferResponse.DESCRIPTOR,
+            {"model_name": 1, "model_version": 2, "id": 3, "outputs": 5},
+        ),
+        (open_inference_pb2.InferTensorContents.DESCRIPTOR, {"bytes_contents": 8}),
     ],
 )
 def test_field_numbers_are_the_servers(message: Descriptor, numbers: dict[str, int]) -> None:
@@ -79,6 +95,8 @@ def test_packages_and_methods_are_the_servers() -> None:
     management = management_pb2.DESCRIPTOR.services_by_name["ManagementAPIsService"]
     assert inference.full_name == f"{INFERENCE}.InferenceAPIsService"
     assert management.full_name == f"{MANAGEMENT}.ManagementAPIsService"
+    open_inference = open_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
+    assert open_inference.full_name == f"{OPEN_INFERENCE}.GRPCInferenceService"
     assert [method.name for method in inference.methods] == ["Ping", "Predictions", "StreamPredictions"]
     assert [method.name for method in management.methods] == [
         "DescribeModel",

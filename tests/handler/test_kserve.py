@@ -259,6 +259,63 @@ def test_bodies_in_a_batch_do_not_touch_one_another(pipeline: ActivityPipeline) 
     assert together == [pipeline.respond([item], ["x"])[0] for item in items]
 
 
+def binary_body(*tensors: tuple[str, list[bytes]], **changed: Any) -> bytearray:
+    """A v2 body with its tensors after the JSON."""
+    tails = [b"".join(len(element).to_bytes(4, "little") + element for element in own) for _, own in tensors]
+    inputs = [
+        {
+            "name": name,
+            "datatype": "BYTES",
+            "shape": [len(own)],
+            "parameters": {"binary_data_size": changed.get("binary_data_size", len(tail))},
+        }
+        for (name, own), tail in zip(tensors, tails, strict=True)
+    ]
+    return bytearray(json.dumps({"inputs": inputs}).encode() + b"".join(tails))
+
+
+def test_tensors_may_follow_the_json_as_they_are(pipeline: ActivityPipeline) -> None:
+    body = binary_body(("audio", [SOUND, b""]), ("text", ["händ".encode(), b"stir"]), ("options", [b'{"top_k": 1}']))
+    response, values = ask(pipeline, {"body": body})
+    assert response.status == 200
+    options = {"top_k": 1}
+    assert [answer.encode() for answer in values["outputs"][0]["data"]] == [
+        plain(pipeline, audio=SOUND, text="händ", options=options),
+        plain(pipeline, text="stir", options=options),
+    ]
+
+
+@pytest.mark.parametrize("size", [-1, 10, True, "8", None, 2**70])
+def test_a_wrong_binary_size_is_told(pipeline: ActivityPipeline, size: Any) -> None:
+    _, values = ask(pipeline, {"body": binary_body(("text", [b"stir"]), binary_data_size=size)})
+    assert values["code"] == "invalid_request"
+    assert "binary_data_size" in values["message"]
+    assert "8 bytes are there" in values["message"]
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (binary_body(("text", [b"stir"])) + b"more", "4 bytes after the JSON belong to no input"),
+        (binary_body(("text", [b"stir"]), binary_data_size=7), "breaks off"),
+        (binary_body(("text", [b"stir"]), binary_data_size=3), "breaks off"),
+        (binary_body(("text", [b"stir"]), binary_data_size=0), "0 elements"),
+        (bytearray(json.dumps({"instances": [{}]}).encode() + b"more"), "no valid JSON"),
+    ],
+)
+def test_binary_data_that_does_not_fit_is_told(pipeline: ActivityPipeline, body: bytearray, words: str) -> None:
+    response, values = ask(pipeline, {"body": body})
+    assert response.status == 400
+    assert words in values["message"]
+
+
+@given(st.binary(max_size=40), st.integers(0, 40))
+def test_any_bytes_after_the_json_are_an_answer_or_a_refusal(tail: bytes, size: int) -> None:
+    tensor = {"name": "text", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": size}}
+    response, _ = ask(SHARED, {"body": bytearray(json.dumps({"inputs": [tensor]}).encode() + tail)})
+    assert response.status in (200, 400)
+
+
 @pytest.mark.parametrize(
     "raw",
     [
