@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +18,9 @@ from cli.package import DEMO_CHECKPOINT
 from cli.progress import step
 from cli.record import require_record, resolve_run_dir
 from client.answer import Answer
+
+QUIET_SECONDS = 2.0
+"""What takes no longer needs no word of how far it is."""
 
 
 class Asker(Protocol):
@@ -33,6 +37,9 @@ class Asker(Protocol):
     @property
     def modalities(self) -> Collection[str]:
         """What it may take of a file."""
+
+    def watch(self, say: Callable[[str], None]) -> None:
+        """From now on say how far a long answer is, where that is known."""
 
     def ask(self, parts: Mapping[str, bytes], options: Mapping[str, Any]) -> Answer:
         """Answer one request.
@@ -60,6 +67,9 @@ class ServerAsker:
     def modalities(self) -> Collection[str]:
         """What containers hold; which of it the model takes, the server knows."""
         return ("video", "audio", "text")
+
+    def watch(self, say: Callable[[str], None]) -> None:
+        """A server says nothing before its answer."""
 
     def ask(self, parts: Mapping[str, bytes], options: Mapping[str, Any]) -> Answer:
         """Send one request, on a connection of its own."""
@@ -108,6 +118,16 @@ class LocalAsker:
     def modalities(self) -> Collection[str]:
         """Those of the model."""
         return self._pipeline.config.modalities
+
+    def watch(self, say: Callable[[str], None]) -> None:
+        """Say what is done of each stage, in tenths and only of what takes a while."""
+        began = time.monotonic()
+
+        def on_progress(stage: str, done: int, total: int) -> None:
+            if time.monotonic() - began > QUIET_SECONDS:
+                say(f"{stage} {10 * (10 * done // total)} %")
+
+        self._pipeline.scorer.on_progress = on_progress
 
     def ask(self, parts: Mapping[str, bytes], options: Mapping[str, Any]) -> Answer:
         """Answer with what the server would be given by gRPC."""

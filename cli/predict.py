@@ -143,7 +143,8 @@ def predict(  # noqa: PLR0913 - one argument an option of the command line
     if not parts:
         raise typer.BadParameter("give a CLIP, --audio, --text or another part")
     asker = place.find()
-    with step(asker.title):
+    with step(asker.title) as asking:
+        asker.watch(asking.update)
         answer = asker.ask(parts, request_options)
     show_answer(answer, format)
     if not answer.ok:

@@ -7,6 +7,7 @@ micro-batch padded, and never mixes requests: what a request is answered depends
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import count
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ def run_micro_batches(
     size: int,
     runtime: Runtime,
     transform: Callable[..., Sequence[Tensor]] | None = None,
+    report: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     """Apply ``forward`` to micro-batches of exactly ``size`` items.
 
@@ -31,12 +33,14 @@ def run_micro_batches(
         runtime: says the device, and how many micro-batches run at a time.
         transform: from a micro-batch of the inputs to what ``forward`` takes, before autocast begins, so that neither
             the whole clip's float tensors exist at once nor a spectrogram is computed in half precision.
+        report: is told after each micro-batch how many are done, of how many; by several threads.
 
     Returns:
         ``(N, ...)`` float32 on the CPU.
     """
     num_items = inputs[0].shape[0]
     starts = list(range(0, num_items, size))
+    done = count(1)  # counts whole, whichever thread asks
 
     def run(start: int) -> Tensor:
         batch: Sequence[Tensor]
@@ -44,7 +48,10 @@ def run_micro_batches(
         if transform is not None:
             batch = transform(*batch)
         with runtime.forward_context():
-            return forward(*batch).float().cpu()
+            result = forward(*batch).float().cpu()
+        if report is not None:
+            report(next(done), len(starts))
+        return result
 
     return torch.cat(runtime.map(run, starts))[:num_items]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -56,6 +56,11 @@ class Scorer:
         self.transforms = transforms.to(runtime.device)
         self.runtime = runtime
         self.temperature = temperature
+        self.on_progress: Callable[[str, int, int], None] | None = None
+        """Is told what is being done, how many pieces of it are done, and of how many; by several threads."""
+
+    def _reporter(self, stage: str) -> Callable[[int, int], None] | None:
+        return None if self.on_progress is None else partial(self.on_progress, stage)
 
     def score(self, clip: Clip) -> ScoredWindows:
         """Score each window of ``clip``."""
@@ -84,7 +89,8 @@ class Scorer:
             return torch.cat((output.logits.float(), output.fused.float()), dim=-1)
 
         inputs = self._window_inputs(encoded, names)
-        outputs = run_micro_batches(forward, inputs, size=WINDOWS_PER_BATCH, runtime=self.runtime)
+        report = self._reporter("windows")
+        outputs = run_micro_batches(forward, inputs, size=WINDOWS_PER_BATCH, runtime=self.runtime, report=report)
         logits, fused = outputs.split((len(config.labels), outputs.shape[1] - len(config.labels)), dim=-1)
         scores = score_logits(logits, config.head.task, self.temperature)
         return ScoredWindows(scores=scores.numpy(), embeddings=fused.numpy())
@@ -158,7 +164,12 @@ class Scorer:
         if modality in self.transforms.config.window_spanned:
             starts = torch.arange(clip.schedule.num_windows)
             return run_micro_batches(
-                forward, [starts], size=self.hops_per_batch(modality), runtime=self.runtime, transform=prepare_windows
+                forward,
+                [starts],
+                size=self.hops_per_batch(modality),
+                runtime=self.runtime,
+                transform=prepare_windows,
+                report=self._reporter(modality),
             )
         encoded = run_micro_batches(
             forward,
@@ -166,6 +177,7 @@ class Scorer:
             size=self.hops_per_batch(modality),
             runtime=self.runtime,
             transform=partial(self.transforms.prepare, modality),
+            report=self._reporter(modality),
         )
         return encoded[contents.places]
 

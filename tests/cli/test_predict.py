@@ -11,7 +11,9 @@ from typer.testing import CliRunner, Result
 
 from cli.app import app
 from cli.predict import Format, read_options
+from tests.cli.checkpoints import write_tiny_checkpoint
 from tests.client.fake_server import FakeServer, fake_server
+from tests.media import Picture, Sound, render
 
 PREDICTION = (
     b'{"status":200,"model":{"name":"activity","version":"1.0"},"start_seconds":0.0,"duration_seconds":2.0,'
@@ -164,3 +166,16 @@ def test_a_folder_that_is_no_checkpoint_is_a_wrong_command(clip: Path, tmp_path:
     assert result.exit_code == 2
     words = result.stderr.replace("│", " ").split()  # the box breaks its lines where the folder's name makes it
     assert "is no checkpoint" in " ".join(words)
+
+
+def test_a_long_answer_in_the_process_says_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(render("mp4", Picture(num_frames=200), Sound(seconds=8.0)))
+    local = ["--local", "--checkpoint", str(write_tiny_checkpoint(tmp_path / "tiny"))]
+    quiet = CliRunner().invoke(app, ["predict", str(clip), *local])
+    assert "%" not in quiet.stderr
+    monkeypatch.setattr("cli.asking.QUIET_SECONDS", 0.0)
+    result = CliRunner().invoke(app, ["predict", str(clip), *local])
+    assert result.stdout == quiet.stdout
+    for stage in ("video", "audio", "windows"):
+        assert f"Predicting: {stage} 100 %" in result.stderr

@@ -95,3 +95,11 @@ def test_the_fault_of_one_micro_batch_is_raised() -> None:
 
     with pytest.raises(ArithmeticError):
         run_micro_batches(forward, [torch.arange(4.0)], size=2, runtime=Runtime(CPU, torch.float32, threads=2))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_each_micro_batch_is_reported_once(threads: int) -> None:
+    told: list[tuple[int, int]] = []
+    runtime = Runtime(CPU, torch.float32, threads=threads)
+    run_micro_batches(Spy(), [torch.ones(9)], size=2, runtime=runtime, report=lambda *it: told.append(it))
+    assert sorted(told) == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]
