@@ -14,6 +14,7 @@ from cli.attach import attach
 from cli.crossval import crossval
 from cli.errors import CommandError
 from cli.evaluate import evaluate
+from cli.explain import explain
 from cli.fetch import fetch
 from cli.fit import fit
 from cli.importing import import_data
@@ -66,7 +67,7 @@ def flow(docstring: str) -> str:
 
 
 PANELS: dict[str, tuple[Callable[..., None], ...]] = {
-    SERVING: (serve, stop, status, scale, predict, render),
+    SERVING: (serve, stop, status, scale, predict, render, explain),
     MODEL: (synth, import_data, split, fetch, train, assemble, fit, crossval, evaluate, inspect_model, attach, package),
     RETRIEVAL: (index, search, recall),
 }
