@@ -205,3 +205,19 @@ def test_what_cannot_be_rendered_is_said_and_leaves_nothing(tmp_path: Path) -> N
 def test_real_clips_keep_their_times(tmp_path: Path, path: Path) -> None:
     clip = path.read_bytes()
     assert [time for time, _ in frames(burn(tmp_path, clip))] == [time for time, _ in frames(clip)]
+
+
+def test_a_clock_that_counts_from_long_ago_begins_at_0(tmp_path: Path) -> None:
+    start = 1_700_000_000
+    times = (0, 40, 500, 940)
+    picture = Picture(width=320, height=240, pts_ms=tuple(start * 1000 + time for time in times), num_frames=4)
+    sound = Sound(codec="pcm_s16le", pts_ms=tuple(range(start * 1000 + 100, start * 1000 + 1700, 100)))
+    segment = {**SEGMENT, "start_seconds": start + 0.4, "stop_seconds": start + 0.6}
+    answer = {**ANSWER, "start_seconds": start, "segments": [segment]}
+    output = burn(tmp_path, render("matroska", picture, sound), answer)
+    shown = list(frames(output))
+    assert [round(float(time) * 1000) for time, _ in shown] == list(times)
+    assert [has_colour(pixels[:40, :120], COLOURS[0]) for _, pixels in shown] == [False, False, True, False]
+    with open_container(output.read_bytes(), Limits()) as made:
+        assert made.audio is not None
+        assert made.audio.span.start_seconds == pytest.approx(0.1, abs=0.065)
