@@ -141,10 +141,10 @@ def render_page(explained: Explained) -> str:
     title = f"{explained.name}: why it was answered so"
     used = ", ".join(name for name, status in prediction.modalities.items() if status.used)
     segments = prediction.segments
-    counted = "1 segment" if len(segments) == 1 else f"{len(segments)} segments"
+    counted = f"{_counted(len(explained.windows.windows), 'window')}, {_counted(len(segments), 'segment')}"
     lead = (
         f"{prediction.model_name} {prediction.model_version}, {explained.span.duration_seconds:.2f} s, "
-        f"{len(explained.windows.windows)} windows, {counted}, from {used}."
+        f"{counted}, from {used}."
     )
     parts = [
         HEAD.format(title=escape(title), style=STYLE),
@@ -159,6 +159,10 @@ def render_page(explained: Explained) -> str:
     return "".join(parts)
 
 
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def _tracks(explained: Explained) -> list[str]:
     """Everything that stands on the time axis, from what came in to what came out."""
     clip, span, found = explained.clip, explained.span, []
@@ -169,7 +173,7 @@ def _tracks(explained: Explained) -> list[str]:
     if explained.samples is not None:
         found.append(_track("Waveform", _over_hops(explained, waveform(explained.samples, COLOURS["audio"]))))
     if explained.mel is not None:
-        mel = heat(_fewer_columns(explained.mel)[::-1], "log-mel", height=96)
+        mel = heat(_fewer_columns(explained.mel)[::-1], "log-mel", white=None, height=96)
         found.append(_track("Log-mel, low frequencies below", _over_hops(explained, mel)))
     if explained.cues:
         words = [(Span(cue.start_seconds, cue.stop_seconds), cue.text, "#dcefe6") for cue in explained.cues]

@@ -47,10 +47,17 @@ def waveform(samples: NDArray[np.float32], colour: str) -> str:
     return drawing(f'<path d="M{_path(points)}Z" fill="{colour}"/>', 60, "waveform")
 
 
-def heat(values: NDArray[np.floating], title: str, *, height: int | None = None) -> str:
-    """A heat map of ``(rows, columns)``, the first row on top: white is its lowest value, dark blue its highest."""
-    low, high = float(values.min()), float(values.max())
-    share = (values - low) / (high - low) if high > low else np.zeros_like(values)
+def heat(values: NDArray[np.floating], title: str, *, white: float | None = 0.0, height: int | None = None) -> str:
+    """A heat map of ``(rows, columns)``, the first row on top.
+
+    Args:
+        values: finite.
+        title: what a reader without pictures is told.
+        white: the value that is white; None is the lowest. The highest is dark blue.
+        height: in pixels, where it is not that of a square.
+    """
+    low, high = float(values.min()) if white is None else white, float(values.max())
+    share = ((values - low) / (high - low)).clip(0, 1) if high > low else np.zeros_like(values)
     ink = np.array(INK)
     pixels = np.rint(255 * (1 - share[..., None] * (1 - ink))).astype(np.uint8)
     return image(pixels, title, height=height)

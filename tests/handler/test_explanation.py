@@ -21,13 +21,18 @@ from handler.limits import Limits
 from handler.occlusion import cut_parts, occlude_hops, occlude_parts
 from handler.options import RequestOptions, resolve_options, with_explanation
 from handler.pipeline import ActivityPipeline
-from handler.request import ActivityRequest
+from handler.request import ActivityRequest, parse_request
 from handler.runtime import choose_runtime
 from models.config import ModelConfig
 from models.fusion_config import LateConfig
+from models.pretrained.resolve import resolve_pretrained
+from models.pretrained.weights import quiet_transformers
 from tests.handler.requests import tiny_checkpoint, tiny_pipeline
-from tests.media import Picture, Sound, render
+from tests.media import Picture, Sound, png, render
+from tests.models.every import EVERY
 from tests.models.tiny import TINY
+from tests.pretrained_factory import tiny_clap, tiny_clip, tiny_videomae
+from tests.zero_shot import assembled, noise, pipeline_of, recipe_values, wav
 from training.synth.labels import ACTIVITIES, BIT_OF, BITS, LABELS, parse_label
 from training.synth.phrases import SYNONYMS
 from training.synth.render import RenderedClip, render_clip
@@ -239,3 +244,51 @@ def test_a_long_clip_is_not_explained() -> None:
     pipeline.examine(small_request())
     with pytest.raises(LimitExceeded, match=r"the clip spans 3\.648 s, an explanation is limited to 3 s"):
         pipeline.examine(small_request(extras=("explanation",)))
+
+
+def test_of_seven_modalities_only_what_has_times_has_hops() -> None:
+    pipeline = tiny_pipeline(EVERY)
+    times = (np.arange(40) / 20).tolist()
+    raw = {
+        "video": render("mp4", Picture(num_frames=50, width=32, height=32), Sound(seconds=2.0)),
+        "text": WORDS,
+        "image": png(24, 16),
+        "tabular": {"guests": 120, "place": "hall"},
+        "depth": render("matroska", Picture(codec="ffv1", width=32, height=32, num_frames=50, pix_fmt="gray")),
+        "imu": {"seconds": times, "values": [[value, 1.0, -value] for value in times]},
+        "options": {"extras": ["explanation"], "threshold": 0.0},
+    }
+    _, prediction = pipeline.examine(parse_request(raw, Limits(), pipeline.config.vectors))
+    assert prediction.explanation is not None
+    (segment, *_) = prediction.explanation.segments
+    assert set(segment.contributions.shapley) == set(EVERY.modalities)
+    total = segment.contributions.base + sum(segment.contributions.shapley.values())
+    assert total == pytest.approx(segment.contributions.score, abs=1e-9)
+    assert set(prediction.explanation.windows[0].hops) == {"video", "audio", "text", "depth", "imu"}
+
+
+def test_an_encoder_that_sees_whole_windows(tmp_path: Path) -> None:
+    with quiet_transformers():
+        source = tiny_videomae(tmp_path / "videomae")
+    section = {"encoder": "pretrained", "pretrained": {"source": str(source), "span": "window"}}
+    values = TINY.model_dump() | {"video": section, "windows": {"stride_seconds": 0.5, "hops": 2}}
+    pipeline = tiny_pipeline(resolve_pretrained(ModelConfig.read(values, source="test")))
+    _, prediction = pipeline.examine(small_request(extras=("explanation",), threshold=0.0))
+    assert prediction.explanation is not None
+    window = prediction.explanation.windows[0]
+    assert set(window.contributions.shapley) == {"video", "audio", "text"}
+    assert set(window.hops) == {"audio", "text"}
+
+
+def test_labels_of_the_requests_choice(tmp_path: Path) -> None:
+    with quiet_transformers():
+        values = recipe_values(image=tiny_clip(tmp_path / "clip"), audio=tiny_clap(tmp_path / "clap"))
+    pipeline = pipeline_of(assembled(tmp_path / "both", values))
+    parts = {"image": png(24, 16), "audio": bytes(wav(noise(1, seconds=2.0)))}
+    asked = {"extras": ["explanation"], "labels": ["stir the soup", "pour milk"]}
+    _, prediction = pipeline.examine(parse_request({**parts, "options": asked}, Limits()))
+    assert prediction.explanation is not None
+    found = prediction.explanation.windows[0].contributions
+    assert found.base + sum(found.shapley.values()) == pytest.approx(found.score, abs=1e-9)
+    assert set(found.shapley) == {"image", "audio"}
+    assert prediction.explanation.windows[0].attention == {}
