@@ -17,7 +17,7 @@ class Limits(Settings):
     max_duration_seconds: PositiveFloat = 600.0
     """Seconds of the timeline, declared or found while decoding."""
     max_explained_seconds: PositiveFloat = 120.0
-    """Seconds of a clip that is explained, which takes some seven times as long as its prediction."""
+    """Seconds of a clip that is explained, which takes about eight times as long as its prediction."""
     max_streams: PositiveInt = 16
     """Streams in a container."""
     max_packets: PositiveInt = 400_000
