@@ -48,7 +48,7 @@ class Source:
         """
         contents: dict[str, Any] = {part: path.read_bytes() for part, path in self.files.items()}
         vectors = {part: contents.pop(part) for part in self.files if part not in MODALITIES}
-        known = {part: contents.get(part) for part in MODALITIES}
+        known: dict[str, Any] = {part: contents.get(part) for part in MODALITIES}
         return ActivityRequest(**known, vectors=vectors, options=RequestOptions())
 
 
