@@ -81,6 +81,8 @@ class Response:
     """HTTP reason phrase."""
     content_type: str
     body: bytes
+    code: str = "ok"
+    """``ok``, or the code of the error that it says; for the log and the metrics."""
 
 
 def render_prediction(prediction: Prediction, answer_format: AnswerFormat) -> Response:
@@ -107,7 +109,7 @@ def render_prediction(prediction: Prediction, answer_format: AnswerFormat) -> Re
 
 def render_error(error: ActivityError) -> Response:
     """Put an error into JSON, whichever format was asked for; the status also stands in the body, as gRPC has none."""
-    return Response(error.status, error.phrase, CONTENT_TYPES["json"], encode_json(error.body))
+    return Response(error.status, error.phrase, CONTENT_TYPES["json"], encode_json(error.body), error.code)
 
 
 def encode_json(values: Mapping[str, Any]) -> bytes:
