@@ -149,6 +149,8 @@ def _launch(settings: ServeSettings, ports: Ports) -> ServerRecord:
         token_authorization=settings.token_authorization,
         enable_model_api=settings.enable_model_api,
     )
+    if "metrics_config" in properties:  # beside the settings; neither the server nor its workers run from there
+        properties["metrics_config"] = str(settings.config.resolve().parent / properties["metrics_config"])
     write_properties(run_dir / "config.properties", properties)
     temp_folder = make_temp_folder()
     with step("Starting TorchServe") as starting, (logs / "console.log").open("wb") as console:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ts.context import Context
+from ts.metrics.metric_type_enum import MetricTypes
 from ts.torch_handler.base_handler import BaseHandler
 
-from handler import kserve, limits, pipeline, request, runtime
+from handler import kserve, limits, measures, pipeline, request, runtime
 
 logger = logging.getLogger(__name__)
 
@@ -62,12 +63,29 @@ class ActivityHandler(BaseHandler):  # type: ignore[misc]  # ts ships no types
         items = [self._marked(item, context, index) for index, item in enumerate(data)]
         asked = [context.get_request_header(index, REST_HEADER) for index in range(len(data))]
         explained = [index for index, value in enumerate(asked) if value == EXPLAINED]
-        responses = self.pipeline.respond(items, request_ids, explained=explained)
+        measured = self.pipeline.respond_measured(items, request_ids, explained=explained)
+        responses = [response for response, _ in measured]
+        self._tell([outcome for _, outcome in measured], context)
         for index, response in enumerate(responses):
             context.set_response_content_type(index, response.content_type)
             if response.status != 200:
                 context.set_response_status(response.status, response.phrase, index)
         return [response.body for response in responses]
+
+    @staticmethod
+    def _tell(outcomes: Sequence[measures.Outcome], context: Context) -> None:
+        """Hand on what was measured. Whatever goes wrong with that, the requests are answered."""
+        try:
+            for outcome in outcomes:
+                logger.info("%s", outcome.log_line())
+            if context.metrics is None:
+                return
+            batch_size = int(context.system_properties.get("batch_size") or 1)
+            for sample in measures.samples(outcomes, max(1, batch_size)):
+                series = context.metrics.get_metric(sample.name, MetricTypes(sample.kind))
+                series.add_or_update(sample.value, list(sample.labels))
+        except Exception:
+            logger.exception("the measures of %d requests are lost", len(outcomes))
 
     @staticmethod
     def _marked(item: Mapping[str, Any], context: Context, index: int) -> Mapping[str, Any]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from handler.batching import run_micro_batches
 from handler.clip import Clip
+from handler.measures import stage
 from handler.runtime import Runtime
 from handler.transform import Transforms
 from models.config import Modality
@@ -70,8 +71,10 @@ class Scorer:
         """Encode the hops of the modalities that ``clip`` has; of those in ``names`` only, where they are given."""
         present = [name for name in self.transforms.config.modalities if name in clip.masks]
         wanted = present if names is None else [name for name in present if name in names]
-        return EncodedClip(clip, {name: self._encode(name, clip) for name in wanted})
+        with stage("encode"):
+            return EncodedClip(clip, {name: self._encode(name, clip) for name in wanted})
 
+    @stage("fuse")
     def fuse(self, encoded: EncodedClip, names: Collection[Modality] | None = None) -> ScoredWindows:
         """Score each window of a clip whose hops are encoded.
 

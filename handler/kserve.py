@@ -109,8 +109,9 @@ def fold(unfolded: Unfolded, responses: Sequence[Response], name: str, version: 
             remedy="Send fewer instances in one body, or ask for fewer extras.",
         )
         return fold(replace(unfolded, error=error), (), name, version, limits)
-    status, phrase = (200, "OK") if failed is None else (failed.status, failed.phrase)
-    return Response(status, phrase, CONTENT_TYPES["json"], body)
+    if failed is None:
+        return Response(200, "OK", CONTENT_TYPES["json"], body)
+    return Response(failed.status, failed.phrase, CONTENT_TYPES["json"], body, failed.code)
 
 
 def check_alone(request: ActivityRequest, *, transcribed: bool) -> None:

@@ -25,6 +25,7 @@ from handler.explanation import check_explained, explain, score_encoded
 from handler.inference import ScoredWindows
 from handler.kserve import Instance, Unfolded, check_alone, fold, unfold
 from handler.limits import Limits
+from handler.measures import Measures, Outcome, measuring, note_clip, note_parts, note_windows, stage
 from handler.options import ResolvedOptions, resolve_options, with_explanation
 from handler.request import ActivityRequest, parse_request
 from handler.response import Prediction, Response, WindowScores, render_error, render_prediction
@@ -96,47 +97,76 @@ class ActivityPipeline:
         Returns:
             One response a request, in order. An error of one request is that request's response and no other's.
         """
-        items = [self._unfold(item, request_id) for item, request_id in zip(raw, request_ids, strict=True)]
+        return [response for response, _ in self.respond_measured(raw, request_ids, explained=explained)]
+
+    def respond_measured(
+        self, raw: Sequence[Mapping[str, Any]], request_ids: Sequence[str], *, explained: Collection[int] = ()
+    ) -> list[tuple[Response, Outcome]]:
+        """Answer a batch as :meth:`respond` does, and say of each request what it cost."""
+        measures = [Measures() for _ in raw]
+        items = [self._unfold(*each) for each in zip(raw, request_ids, measures, strict=True)]
+        by_instance = [[Measures() for _ in item.instances] for item in items]
         instances = [instance for item in items for instance in item.instances]
         numbers = [len(item.instances) for item in items for _ in item.instances]
         ids = [request_id for item, request_id in zip(items, request_ids, strict=True) for _ in item.instances]
         asks = [place in explained for place, item in enumerate(items) for _ in item.instances]
-        responses = iter(self._respond(instances, numbers, ids, asks))
+        responses = iter(self._respond(instances, numbers, ids, asks, [one for each in by_instance for one in each]))
+        results: list[tuple[Response, Outcome]] = []
         name, version = self.description.name, self.description.version
-        return [fold(item, list(islice(responses, len(item.instances))), name, version, self.limits) for item in items]
+        for item, request_id, total, parts in zip(items, request_ids, measures, by_instance, strict=True):
+            for part in parts:
+                total.add(part)
+            with measuring(total), stage("postprocess"):
+                response = fold(item, list(islice(responses, len(item.instances))), name, version, self.limits)
+            results.append((response, Outcome(request_id, name, version, response.code, response.status, total)))
+        return results
 
     def predict(
-        self, requests: Sequence[ActivityRequest | ActivityError], request_ids: Sequence[str] | None = None
+        self,
+        requests: Sequence[ActivityRequest | ActivityError],
+        request_ids: Sequence[str] | None = None,
+        measures: Sequence[Measures] | None = None,
     ) -> list[Prediction | ActivityError]:
         """Predict a batch.
 
         Args:
             requests: parsed requests; an error passes through.
             request_ids: for the log; by default the positions.
+            measures: what each request costs is added to these.
 
         Returns:
             One prediction or error a request, in order.
         """
         ids = list(request_ids) if request_ids is not None else [str(i) for i in range(len(requests))]
-        decoded = self.runtime.map(self._decode, list(zip(requests, ids, strict=True)))
-        return [self._score(item, request_id) for item, request_id in zip(decoded, ids, strict=True)]
+        kept = measures if measures is not None else [None] * len(requests)
+        decoded = self.runtime.map(self._decode, list(zip(requests, ids, kept, strict=True)))
+        return [self._score(*each) for each in zip(decoded, ids, kept, strict=True)]
 
-    def _unfold(self, raw: Mapping[str, Any], request_id: str) -> Unfolded:
-        unfolded = _guarded(lambda: unfold(raw, self.limits, self.config.vectors), request_id)
+    def _unfold(self, raw: Mapping[str, Any], request_id: str, measures: Measures) -> Unfolded:
+        with measuring(measures), stage("receive"):
+            unfolded = _guarded(lambda: unfold(raw, self.limits, self.config.vectors), request_id)
         return Unfolded((unfolded,)) if isinstance(unfolded, ActivityError) else unfolded
 
     def _respond(
-        self, instances: Sequence[Instance], numbers: Sequence[int], request_ids: Sequence[str], asks: Sequence[bool]
+        self,
+        instances: Sequence[Instance],
+        numbers: Sequence[int],
+        request_ids: Sequence[str],
+        asks: Sequence[bool],
+        measures: Sequence[Measures],
     ) -> list[Response]:
-        requests = [
-            self._parse(instance, number, request_id, explained=explained)
-            for instance, number, request_id, explained in zip(instances, numbers, request_ids, asks, strict=True)
-        ]
-        predictions = self.predict(requests, request_ids)
-        return [
-            self._render(request, prediction, request_id)
-            for request, prediction, request_id in zip(requests, predictions, request_ids, strict=True)
-        ]
+        requests: list[ActivityRequest | ActivityError] = []
+        for instance, number, request_id, explained, kept in zip(
+            instances, numbers, request_ids, asks, measures, strict=True
+        ):
+            with measuring(kept), stage("receive"):
+                requests.append(self._parse(instance, number, request_id, explained=explained))
+        predictions = self.predict(requests, request_ids, measures)
+        responses: list[Response] = []
+        for request, prediction, request_id, kept in zip(requests, predictions, request_ids, measures, strict=True):
+            with measuring(kept), stage("postprocess"):
+                responses.append(self._render(request, prediction, request_id))
+        return responses
 
     def _parse(
         self, raw: Instance, num_instances: int, request_id: str, *, explained: bool
@@ -146,6 +176,7 @@ class ActivityPipeline:
 
         def parse() -> ActivityRequest:
             request = parse_request(raw, self.limits, self.config.vectors)
+            note_parts(request.parts)
             options = with_explanation(request.options) if explained else request.options
             return replace(request, options=options, num_instances=num_instances)
 
@@ -161,11 +192,14 @@ class ActivityPipeline:
         response = _guarded(lambda: render_prediction(prediction, request.options.format), request_id)
         return render_error(response) if isinstance(response, ActivityError) else response
 
-    def _decode(self, numbered: tuple[ActivityRequest | ActivityError, str]) -> _Decoded | ActivityError:
-        request, request_id = numbered
+    def _decode(
+        self, numbered: tuple[ActivityRequest | ActivityError, str, Measures | None]
+    ) -> _Decoded | ActivityError:
+        request, request_id, measures = numbered
         if isinstance(request, ActivityError):
             return request
-        return _guarded(lambda: self._decode_request(request), request_id)
+        with measuring(measures), stage("decode"):
+            return _guarded(lambda: self._decode_request(request), request_id)
 
     def _decode_request(self, request: ActivityRequest) -> _Decoded:
         started = time.perf_counter()
@@ -175,18 +209,26 @@ class ActivityPipeline:
         check_alone(request, transcribed=transcribed)
         hear = self.transcriber.hear if transcribed and self.transcriber is not None else None
         clip = decode_request(request, self.config, self.limits.shared_by(request.num_instances), hear)
+        note_clip(clip)
         if "explanation" in options.extras:
             check_explained(clip.schedule, self.limits)
         return _Decoded(options, clip, time.perf_counter() - started, request)
 
-    def _score(self, decoded: _Decoded | ActivityError, request_id: str) -> Prediction | ActivityError:
-        return decoded if isinstance(decoded, ActivityError) else _guarded(lambda: self._answer(decoded), request_id)
+    def _score(
+        self, decoded: _Decoded | ActivityError, request_id: str, measures: Measures | None
+    ) -> Prediction | ActivityError:
+        if isinstance(decoded, ActivityError):
+            return decoded
+        with measuring(measures), stage("postprocess"):
+            return _guarded(lambda: self._answer(decoded), request_id)
 
     def _answer(self, decoded: _Decoded) -> Prediction:
         started = time.perf_counter()
         prediction = self._decide_and_explain(decoded)
+        note_windows(decoded.clip.schedule.num_windows)
         if "descriptions" in decoded.options.extras and self.describer is not None:
-            segments = self.describer.describe(prediction.segments, decoded.request, self.limits)
+            with stage("describe"):
+                segments = self.describer.describe(prediction.segments, decoded.request, self.limits)
             prediction = replace(prediction, segments=segments)
         if "timing" not in decoded.options.extras:
             return prediction
@@ -199,7 +241,9 @@ class ActivityPipeline:
             return self.decide(clip, self._score_clip(decoded), options)
         encoded = self.scorer.encode(clip)
         prediction = self.decide(clip, score_encoded(self.scorer, encoded, options), options)
-        return replace(prediction, explanation=explain(self.scorer, encoded, options, prediction.segments))
+        with stage("explain"):
+            explanation = explain(self.scorer, encoded, options, prediction.segments)
+        return replace(prediction, explanation=explanation)
 
     def _score_clip(self, decoded: _Decoded) -> ScoredWindows:
         if isinstance(self.scorer, ZeroShotScorer) and decoded.options.choice is not None:
@@ -257,6 +301,8 @@ def _guarded(step: Callable[[], Result], request_id: str) -> Result | ActivityEr
     try:
         return step()
     except ActivityError as error:
+        # It waits for the batch's other answers, and its frames hold what was sent, often several times.
+        error.__traceback__ = error.__cause__ = error.__context__ = None
         return error
     except Exception:
         logger.exception("request %s failed", request_id)

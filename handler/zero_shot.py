@@ -13,6 +13,7 @@ from torch import Tensor
 
 from handler.inference import EncodedClip, ScoredWindows, Scorer, gather_windows_mask
 from handler.label_choice import LabelChoice, default_choice
+from handler.measures import stage
 from handler.runtime import Runtime
 from handler.transform import Transforms
 from models.checkpoint import Checkpoint
@@ -138,6 +139,7 @@ class ZeroShotScorer(Scorer):
             raise ValueError("this model has no labels of its own: score_labels takes them")
         return self.compare(encoded, default_choice(config.labels, self._zero_shot), names, with_none=False)
 
+    @stage("fuse")
     def compare(
         self,
         encoded: EncodedClip,

@@ -79,6 +79,44 @@ def test_the_json_of_a_grpc_call_is_told_from_a_clients(folder: Path) -> None:
     assert by_rest["outputs"][0]["data"] == [expected.body.decode()]
 
 
+class Series:
+    def __init__(self, told: list[tuple[str, str, float, list[str]]], name: str, kind: str) -> None:
+        self.told, self.name, self.kind = told, name, kind
+
+    def add_or_update(self, value: float, labels: list[str]) -> None:
+        self.told.append((self.name, self.kind, value, labels))
+
+
+class Metrics:
+    """The worker's, which knows what the server's file declares."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str, float, list[str]]] = []
+
+    def get_metric(self, name: str, kind: Any) -> Series:
+        return Series(self.told, name, kind.value)
+
+
+def test_what_a_batch_cost_is_told_and_logged(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    context = with_requests(make_context(folder), ["a", "b"])
+    context.metrics = Metrics()
+    with caplog.at_level("INFO"):
+        started(folder).handle([{"text": "stir"}, {"clip": b"?"}], context)
+    counted = [each[2:] for each in context.metrics.told if each[:2] == ("activity_requests_total", "counter")]
+    assert [(value, labels[2:]) for value, labels in counted] == [(1, ["ok"]), (1, ["unknown_part"])]
+    assert ("activity_batch_fill_ratio", "histogram", 0.25) in [each[:3] for each in context.metrics.told]
+    lines = [json.loads(line) for line in caplog.messages if line.startswith('{"request_id"')]
+    assert [(line["request_id"], line["code"]) for line in lines] == [("a", "ok"), ("b", "unknown_part")]
+
+
+def test_no_answer_is_lost_with_its_measures(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    context = with_requests(make_context(folder), ["a"])
+    context.metrics = object()
+    bodies = started(folder).handle([{"text": "stir"}], context)
+    assert bodies == [response.body for response in tiny_pipeline().respond([{"text": "stir"}], ["a"])]
+    assert "the measures of 1 requests are lost" in caplog.text
+
+
 @pytest.mark.parametrize("num_requests", [0, 1, 8])
 def test_there_are_as_many_answers_as_requests(num_requests: int, folder: Path) -> None:
     data = [{"text": "stir"}] * num_requests

@@ -1,0 +1,190 @@
+"""What a request cost and how it ended, for whoever watches the service; the server's entry hands it on.
+
+Stages may lie within each other: each has its own seconds alone, so the stages of a request add up to its work.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Literal
+
+from handler.clip import Clip
+
+Stage = Literal["receive", "decode", "encode", "fuse", "explain", "describe", "postprocess"]
+"""``receive`` parses the body; ``encode`` has the transforms in it, as both are done micro-batch by micro-batch;
+``postprocess`` smooths, cuts segments and renders."""
+
+USED = "used"
+_DECIMALS = 6
+
+
+@dataclass
+class Measures:
+    """What one request, or one instance of a body, cost. Belongs to one thread at a time."""
+
+    seconds: dict[Stage, float] = field(default_factory=dict)
+    """By stage; what several threads do at a time counts once."""
+    bytes_by_part: dict[str, int] = field(default_factory=dict)
+    """Of the parts that arrived as bytes or text; none where the request could not be read."""
+    windows: int = 0
+    """Windows that were scored."""
+    clip_seconds: float = 0.0
+    """Length of what was decoded."""
+    modalities: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """How many decoded clips had a modality, by its name and its outcome: ``used``, or why not."""
+
+    def add(self, other: Measures) -> None:
+        """Add what another instance of the same body cost."""
+        for stage, seconds in other.seconds.items():
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+        for part, size in other.bytes_by_part.items():
+            self.bytes_by_part[part] = self.bytes_by_part.get(part, 0) + size
+        self.windows += other.windows
+        self.clip_seconds += other.clip_seconds
+        self.modalities.update(other.modalities)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one request ended."""
+
+    request_id: str
+    model_name: str
+    model_version: str
+    code: str
+    """``ok``, or the code of its error (:mod:`handler.errors`)."""
+    status: int
+    measures: Measures
+
+    @property
+    def real_time_factor(self) -> float | None:
+        """Seconds of work for a second of clip; None where nothing was decoded or the clip has no length."""
+        measures = self.measures
+        return sum(measures.seconds.values()) / measures.clip_seconds if measures.clip_seconds > 0 else None
+
+    def log_line(self) -> str:
+        """One line of JSON in ASCII. Of what the client sent it has sizes alone."""
+        measures = self.measures
+        values = {
+            "request_id": self.request_id,
+            "model": self.model_name,
+            "version": self.model_version,
+            "code": self.code,
+            "status": self.status,
+            "seconds": {stage: round(seconds, _DECIMALS) for stage, seconds in measures.seconds.items()},
+            "bytes": measures.bytes_by_part,
+            "windows": measures.windows,
+            "clip_seconds": round(measures.clip_seconds, _DECIMALS),
+        }
+        return json.dumps(values, separators=(",", ":"))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A value for a series that ``config/metrics.yaml`` declares."""
+
+    name: str
+    kind: Literal["counter", "histogram"]
+    value: float
+    labels: tuple[str, ...]
+    """In the order of the declaration."""
+
+
+_current: ContextVar[Measures | None] = ContextVar("measures", default=None)
+
+
+@contextmanager
+def measuring(measures: Measures | None) -> Iterator[None]:
+    """Let this thread's :func:`stage` count for ``measures``; for nobody where it is None."""
+    token = _current.set(measures)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+@contextmanager
+def stage(name: Stage) -> Iterator[None]:
+    """Count the time of a block, without that of the stages within it, also where it raises."""
+    measures = _current.get()
+    if measures is None:
+        yield
+        return
+    started, before = time.perf_counter(), sum(measures.seconds.values())
+    try:
+        yield
+    finally:
+        within = sum(measures.seconds.values()) - before
+        own = max(0.0, time.perf_counter() - started - within)
+        measures.seconds[name] = measures.seconds.get(name, 0.0) + own
+
+
+def note_parts(parts: Mapping[str, object]) -> None:
+    """Note the sizes of a request's parts, by modality."""
+    measures = _current.get()
+    if measures is None:
+        return
+    for name, content in parts.items():
+        if isinstance(content, str):
+            measures.bytes_by_part[name] = len(content.encode("utf-8", "replace"))
+        elif isinstance(content, bytes | bytearray):
+            measures.bytes_by_part[name] = len(content)
+
+
+def note_clip(clip: Clip) -> None:
+    """Note what was decoded."""
+    measures = _current.get()
+    if measures is not None:
+        measures.clip_seconds += clip.schedule.span.duration_seconds
+        measures.modalities.update((name, status.code or USED) for name, status in clip.modalities.items())
+
+
+def note_windows(count: int) -> None:
+    """Note how many windows were scored."""
+    measures = _current.get()
+    if measures is not None:
+        measures.windows += count
+
+
+def samples(outcomes: Sequence[Outcome], batch_size: int) -> list[Sample]:
+    """What a batch adds to the series.
+
+    Args:
+        outcomes: of its requests, which are of one model.
+        batch_size: requests that a batch has at most; at least 1.
+    """
+    if not outcomes:
+        return []
+    model = (outcomes[0].model_name, outcomes[0].model_version)
+    windows = sum(outcome.measures.windows for outcome in outcomes)
+    modalities: Counter[tuple[str, str]] = Counter()
+    for outcome in outcomes:
+        modalities.update(outcome.measures.modalities)
+    found = [
+        *(
+            Sample("activity_requests_total", "counter", count, (*model, code))
+            for code, count in Counter(outcome.code for outcome in outcomes).items()
+        ),
+        *(
+            Sample("activity_modalities_total", "counter", count, (*model, *labels))
+            for labels, count in modalities.items()
+        ),
+        Sample("activity_batch_fill_ratio", "histogram", min(1.0, len(outcomes) / batch_size), model),
+    ]
+    if windows:
+        found.append(Sample("activity_windows_total", "counter", windows, model))
+    for outcome in outcomes:
+        found += [
+            Sample("activity_stage_seconds", "histogram", round(seconds, _DECIMALS), (*model, name))
+            for name, seconds in outcome.measures.seconds.items()
+        ]
+        if outcome.real_time_factor is not None:
+            value = round(outcome.real_time_factor, _DECIMALS)
+            found.append(Sample("activity_real_time_factor", "histogram", value, model))
+    return found
