@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from handler.errors import ActivityError, InvalidRequest, LimitExceeded
 from handler.kserve_binary import split_binary
-from handler.kserve_v2 import read_inputs
+from handler.kserve_v2 import check_count, read_inputs
 from handler.limits import Limits
 from handler.request import BODY, MEDIA, ActivityRequest, known_names
 from handler.response import CONTENT_TYPES, Response, encode_json, render_error
@@ -88,10 +88,10 @@ def fold(unfolded: Unfolded, responses: Sequence[Response], name: str, version: 
         limits: ``max_answers_bytes`` holds for the result, as a server would rather die of it.
 
     Returns:
-        An ordinary request's own response; else a KServe body.
+        An ordinary request's own response, or that it is too long; else a KServe body.
     """
     if unfolded.protocol is None:
-        return responses[0]
+        return _bounded(responses[0], limits)
     if unfolded.error is not None:
         responses = [render_error(unfolded.error)]
     failed = responses[0] if all(response.status != 200 for response in responses) else None
@@ -112,6 +112,17 @@ def fold(unfolded: Unfolded, responses: Sequence[Response], name: str, version: 
     if failed is None:
         return Response(200, "OK", CONTENT_TYPES["json"], body)
     return Response(failed.status, failed.phrase, CONTENT_TYPES["json"], body, failed.code)
+
+
+def _bounded(response: Response, limits: Limits) -> Response:
+    """An ordinary request's response, unless it is one that the worker dies of."""
+    if len(response.body) <= limits.max_answers_bytes:
+        return response
+    error = LimitExceeded(
+        f"the answer has {len(response.body)} bytes, at most {limits.max_answers_bytes} are allowed",
+        remedy="Send a shorter clip, or ask for fewer extras.",
+    )
+    return render_error(error)
 
 
 def check_alone(request: ActivityRequest, *, transcribed: bool) -> None:
@@ -158,7 +169,7 @@ def _unfold_v1(values: Mapping[str, Any], limits: Limits) -> Unfolded:
             raise InvalidRequest(
                 f"'instances' must be a list with at least one, got {json_kind(instances)}", remedy=_V1_REMEDY
             )
-        _check_count(len(instances), limits)
+        check_count(len(instances), limits)
         sizes = (_v1_bytes(instance) for instance in instances)
         _check_bytes(sum(sizes), limits)
         parameters = _parameters(values, _V1_REMEDY)
@@ -198,8 +209,7 @@ def _unfold_v2(
         if request_id != shown_id:
             raise InvalidRequest(f"'id' must be text of at most {MAX_ID_CHARACTERS} characters", remedy=_V2_REMEDY)
         _check_outputs(values.get("outputs"))
-        inputs = read_inputs(values.get("inputs"), names, binary, is_grpc=is_grpc)
-        _check_count(inputs.count, limits)
+        inputs = read_inputs(values.get("inputs"), names, limits, binary, is_grpc=is_grpc)
         _check_bytes(inputs.num_bytes, limits)
         parameters = _parameters(values, _V2_REMEDY)
     except ActivityError as error:
@@ -238,14 +248,6 @@ def _check_fields(values: Mapping[str, Any], known: Sequence[str], remedy: str) 
     unknown = sorted(str(name) for name in values if name not in known)
     if unknown:
         raise InvalidRequest(f"unknown field {unknown[0][:60]!r} (known fields: {', '.join(known)})", remedy=remedy)
-
-
-def _check_count(count: int, limits: Limits) -> None:
-    if count > limits.max_instances:
-        raise LimitExceeded(
-            f"the body has {count} instances, at most {limits.max_instances} are allowed",
-            remedy="Send the others in bodies of their own.",
-        )
 
 
 def _check_bytes(num_bytes: int, limits: Limits) -> None:

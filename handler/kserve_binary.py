@@ -44,12 +44,13 @@ class BinaryReader:
         self._content = content
         self._place = 0
 
-    def elements(self, name: str, size: Any) -> list[bytes]:
+    def elements(self, name: str, size: Any, count: int) -> list[bytes]:
         """The elements of the next tensor.
 
         Args:
             name: the tensor's.
             size: its ``binary_data_size``.
+            count: how many its shape says; no more are read, however many empty ones fill the size.
 
         Raises:
             InvalidRequest: the size is none, or more than is there, or its elements do not fill it.
@@ -59,12 +60,14 @@ class BinaryReader:
             shown = size if isinstance(size, int) and abs(size) < 2**63 else json_kind(size)
             raise InvalidRequest(f"input '{name}': {SIZE} is {shown}, {left} bytes are there", remedy=_REMEDY)
         stop = self._place + size
-        elements = []
+        elements: list[bytes] = []
         while self._place < stop:
             begin = self._place + _LENGTH.size
             (length,) = _LENGTH.unpack(self._content[self._place : begin]) if begin <= stop else (size,)
             if begin + length > stop:
                 raise InvalidRequest(f"input '{name}': its binary data breaks off", remedy=_REMEDY)
+            if len(elements) == count:
+                raise InvalidRequest(f"input '{name}' has more than the {count} elements of its shape", remedy=_REMEDY)
             elements.append(self._content[begin : begin + length])
             self._place = begin + length
         return elements

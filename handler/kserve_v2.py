@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from handler.errors import InvalidRequest, UnknownPart
+from handler.errors import InvalidRequest, LimitExceeded, UnknownPart
 from handler.kserve_binary import SIZE, BinaryReader
 from handler.limits import Limits
 from handler.request import MEDIA, decode_base64
@@ -64,12 +64,26 @@ class Inputs:
         return parts
 
 
-def read_inputs(inputs: Any, names: Sequence[str], binary: bytes = b"", *, is_grpc: bool) -> Inputs:
+def check_count(count: int, limits: Limits) -> None:
+    """Hold the instances of a body to ``limits.max_instances``.
+
+    Raises:
+        LimitExceeded: there are more.
+    """
+    if count > limits.max_instances:
+        raise LimitExceeded(
+            f"the body has {count} instances, at most {limits.max_instances} are allowed",
+            remedy="Send the others in bodies of their own.",
+        )
+
+
+def read_inputs(inputs: Any, names: Sequence[str], limits: Limits, binary: bytes = b"", *, is_grpc: bool) -> Inputs:
     """Read the field ``inputs``.
 
     Args:
         inputs: what it holds.
         names: of the parts that the model takes.
+        limits: ``max_instances`` holds for each tensor before its elements are read.
         binary: what follows the JSON (:mod:`handler.kserve_binary`).
         is_grpc: the server made the body of a gRPC call, whose BYTES it all puts into base64. In a client's own JSON
             media is base64, while words, tables and options are text unless the input's parameters say
@@ -78,6 +92,7 @@ def read_inputs(inputs: Any, names: Sequence[str], binary: bytes = b"", *, is_gr
     Raises:
         InvalidRequest: it is no list of tensors of BYTES with as many elements as their shapes say, one an instance.
         UnknownPart: a tensor has another name than a part.
+        LimitExceeded: more instances than are allowed.
     """
     if not isinstance(inputs, list) or not inputs:
         raise InvalidRequest(f"'inputs' must be a list with at least one, got {json_kind(inputs)}", remedy=REMEDY)
@@ -88,7 +103,7 @@ def read_inputs(inputs: Any, names: Sequence[str], binary: bytes = b"", *, is_gr
         if name in tensors:
             raise InvalidRequest(f"the input '{name}' stands twice", remedy=REMEDY)
         is_base64 = is_grpc or name in MEDIA or tensor.get("parameters") == _BASE64
-        tensors[name] = Tensor(_elements(name, tensor, reader), is_base64)
+        tensors[name] = Tensor(_elements(name, tensor, reader, limits), is_base64)
     reader.check_end()
     counts = {name: len(tensor.elements) for name, tensor in tensors.items()}
     count = max(counts.values())
@@ -110,16 +125,17 @@ def _name(tensor: Any, names: Sequence[str]) -> str:
     return str(name)
 
 
-def _elements(name: str, tensor: Mapping[str, Any], reader: BinaryReader) -> Sequence[Any]:
+def _elements(name: str, tensor: Mapping[str, Any], reader: BinaryReader, limits: Limits) -> Sequence[Any]:
     if tensor.get("datatype") != "BYTES":
         raise InvalidRequest(
             f"input '{name}' must have the datatype BYTES, got {str(tensor.get('datatype'))[:60]!r}", remedy=REMEDY
         )
     shape, elements, parameters = tensor.get("shape"), tensor.get("data"), tensor.get("parameters")
-    if elements is None and isinstance(parameters, Mapping) and SIZE in parameters:
-        elements = reader.elements(name, parameters[SIZE])
     if not isinstance(shape, list) or not 1 <= len(shape) <= _MAX_DIMENSIONS or not all(map(_is_size, shape)):
         raise InvalidRequest(f"input '{name}' must have the shape [N] or [N, 1]", remedy=REMEDY)
+    check_count(shape[0], limits)
+    if elements is None and isinstance(parameters, Mapping) and SIZE in parameters:
+        elements = reader.elements(name, parameters[SIZE], shape[0])
     if not isinstance(elements, list):
         raise InvalidRequest(f"input '{name}' must have a list as data, got {json_kind(elements)}", remedy=REMEDY)
     if elements and all(isinstance(row, list) and len(row) == 1 for row in elements):

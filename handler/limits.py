@@ -49,7 +49,7 @@ class Limits(Settings):
     max_instances_bytes: PositiveInt = 72 * 1024 * 1024
     """Bytes of all instances of one KServe body: what 96 MiB of base64 decode to."""
     max_answers_bytes: PositiveInt = 90 * 1024 * 1024
-    """Bytes of the answer to one KServe body. A worker dies of more than TorchServe's ``max_response_size``."""
+    """Bytes of an answer. A worker dies of more than TorchServe's ``max_response_size``."""
 
     def shared_by(self, num_instances: int) -> Self:
         """The limits on each of the instances of one KServe body, whose clips together last no longer than a request's.

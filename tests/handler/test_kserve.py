@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import base64
 import json
+import struct
+import tracemalloc
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from handler import kserve_binary
 from handler.errors import LimitExceeded
 from handler.kserve import GRPC_BODY, check_alone, fold, unfold
 from handler.limits import Limits
@@ -347,6 +350,50 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=6,
 )
+
+
+@pytest.mark.parametrize(("count", "status"), [(1, 400), (1_000_000, 413)])
+def test_millions_of_empty_elements_are_not_read(
+    pipeline: ActivityPipeline, monkeypatch: pytest.MonkeyPatch, count: int, status: int
+) -> None:
+    read: list[bytes] = []
+    monkeypatch.setattr(kserve_binary, "_LENGTH", CountedLengths(read))
+    tensor = {"name": "text", "datatype": "BYTES", "shape": [count], "parameters": {"binary_data_size": 4_000_000}}
+    body = bytearray(json.dumps({"inputs": [tensor]}).encode() + bytes(4_000_000))
+    response, _ = ask(pipeline, {"body": body})
+    assert response.status == status
+    assert len(read) <= 2
+
+
+class CountedLengths:
+    """Reads a length as ever, and notes that it did."""
+
+    size = 4
+
+    def __init__(self, read: list[bytes]) -> None:
+        self._read = read
+
+    def unpack(self, content: bytes) -> tuple[Any, ...]:
+        self._read.append(content)
+        return struct.unpack("<I", content)
+
+
+def test_an_ordinary_answer_that_the_worker_would_die_of_is_an_error() -> None:
+    small = ActivityPipeline(tiny_checkpoint(), runtime=choose_runtime(), limits=Limits(max_answers_bytes=500))
+    responses = small.respond([{"text": "stir", "options": {"extras": ["windows"]}}, {"text": "stir"}], ["a", "b"])
+    assert [response.status for response in responses] == [413, 200]
+    assert json.loads(responses[0].body)["code"] == "limit_exceeded"
+
+
+def test_errors_do_not_hold_what_was_sent(pipeline: ActivityPipeline) -> None:
+    """The options of a body are written anew for each instance: a body of 90 MB would leave eight such texts."""
+    body = {"instances": [{"text": "stir"}] * 8, "parameters": {"other": "x" * 4_000_000}}
+    tracemalloc.start()
+    (response,) = pipeline.respond([{"body": body}], ["x"])
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert json.loads(response.body)["code"] == "invalid_options"
+    assert peak_bytes < 16_000_000
 
 
 def sometimes(usual: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
