@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ PLAIN_RATE = 10
 """Frames a second of it: how often the line on the timeline moves."""
 ROUNDING_SECONDS = 0.02
 """What a sound may begin before 0 because its container rounds."""
+MIN_ASPECT = Fraction(1, 8)
+"""Of a pixel, or its inverse: what a file says beyond that is a mistake, and would make frames of any width."""
 LATEST_START_SECONDS = 3600.0
 """Players wait for a later start; a clock that counts from 1970 is no start."""
 ENCODER = {"preset": "veryfast", "crf": "20", "bf": "0"}
@@ -77,7 +80,7 @@ def burn(data: bytes, answer: Mapping[str, Any], output: Path, progress: Callabl
         OSError: the file cannot be written.
     """
     limits = _limits(len(data))
-    draft = output.with_name(f".{output.name}.draft")
+    draft = output.with_name(f".{output.name}.{os.getpid()}.tmp")  # no other command's
     try:
         with open_container(data, limits) as container:
             num_frames = _write(container, answer, draft, limits, progress)
@@ -191,7 +194,9 @@ def _upright_frames(stream: VideoStream, limits: Limits) -> Iterator[Shown]:
     for frame, ticks in decode_all(stream, limits):
         aspect = stream.handle.sample_aspect_ratio or Fraction(1)
         pixels = to_rgb(frame, reformatter)
-        width, height = (round(pixels.shape[2] * aspect), pixels.shape[1]) if aspect > 0 else pixels.shape[:0:-1]
+        height, width = pixels.shape[1:]
+        if MIN_ASPECT <= aspect <= 1 / MIN_ASPECT and round(width * aspect) * height <= limits.max_frame_pixels:
+            width = round(width * aspect)
         picture = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
         if picture.size != (width, height):
             picture = picture.resize((max(1, width), height), Image.Resampling.BICUBIC)

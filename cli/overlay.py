@@ -14,13 +14,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
+from cli.retrieval_errors import printable
 from cli.timeline import TimedLabel
 
 Colour = tuple[int, int, int]
@@ -47,6 +48,8 @@ MAX_ENLARGED_HEIGHT = 720
 GAP = 3
 """Pixels between two lanes."""
 MAX_LANES = 3
+MAX_LABEL_CHARACTERS = 200
+"""More than the widest frame has room for."""
 MAX_NAMED = 3
 """Labels on the picture at a time."""
 
@@ -105,7 +108,8 @@ class Overlay:
     """
 
     def __init__(self, answer: Mapping[str, Any], picture: tuple[int, int]) -> None:
-        self._segments = [TimedLabel.from_json(segment) for segment in answer["segments"]]
+        found = map(TimedLabel.from_json, answer["segments"])
+        self._segments = [replace(segment, label=_in_one_line(segment.label)) for segment in found]
         self._start_seconds = float(answer["start_seconds"])
         self._duration_seconds = max(float(answer["duration_seconds"]), 1e-3)
         labels = sorted({segment.label for segment in self._segments})
@@ -198,6 +202,14 @@ class Overlay:
             if draw.textlength(shown, font=self._font) <= room:
                 return shown
         return words[-1:]
+
+
+def _in_one_line(label: str) -> str:
+    """A label as it can be drawn."""
+    words = printable(" ".join(label.split()))
+    if len(words) <= MAX_LABEL_CHARACTERS:
+        return words
+    return f"{words[: MAX_LABEL_CHARACTERS // 2]}…{words[-MAX_LABEL_CHARACTERS // 2 :]}"
 
 
 def _lanes(segments: Sequence[TimedLabel]) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ from cli.predict import Format, read_options, read_text
 from cli.progress import bars, stderr, step
 from cli.record import RUN_DIR_VARIABLE
 from cli.retrieval_errors import printable
+from cli.timeline import TimedLabel
 
 
 def render(  # noqa: PLR0913 - one argument an option of the command line
@@ -102,9 +104,14 @@ def read_answer(path: Path) -> dict[str, Any]:
     """
     try:
         value = json.loads(path.read_bytes())
-        if not {"segments", "start_seconds", "duration_seconds"} <= value.keys():
+        times = [value["start_seconds"], value["duration_seconds"]]
+        for segment in map(TimedLabel.from_json, value["segments"]):
+            times += [segment.start_seconds, segment.stop_seconds, segment.score]
+            if not isinstance(segment.label, str):
+                raise TypeError
+        if not all(map(math.isfinite, times)):
             raise ValueError
-    except (ValueError, AttributeError) as exc:
+    except (ValueError, KeyError, TypeError, RecursionError) as exc:
         remedy = "Make one with `activity predict CLIP --format json`."
         raise CommandError(f"{path} is no JSON answer", remedy=remedy) from exc
     return dict(value)

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import av
@@ -15,6 +16,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from cli.app import app
+from cli.errors import CommandError
 from cli.overlay import COLOURS, Overlay
 from handler.container import open_container
 from handler.limits import Limits
@@ -68,6 +70,48 @@ def test_a_label_stands_on_the_picture_where_its_segment_is_and_nowhere_else(tmp
     assert not np.array_equal(first[240:], last[240:])  # and a line that moves
     original = [pixels for _, pixels in frames(clip)]
     assert np.abs(shown[3][1][60:240].astype(int) - original[3][60:]).mean() < 3
+
+
+@pytest.mark.parametrize(
+    "segment",
+    [3, {}, SEGMENT | {"score": None}, SEGMENT | {"label": 3}, SEGMENT | {"start_seconds": float("nan")}],
+    ids=["a number", "empty", "no score", "a label that is a number", "a time that is none"],
+)
+def test_an_answer_with_a_broken_segment_is_said_to_be_none(tmp_path: Path, segment: Any) -> None:
+    (tmp_path / "clip").write_bytes(b"never decoded")
+    (tmp_path / "answer.json").write_text(json.dumps(ANSWER | {"segments": [segment]}))
+    result = invoke(tmp_path / "clip", "--answer", tmp_path / "answer.json", "-o", tmp_path / "labelled.mp4")
+    assert isinstance(result.exception, CommandError)
+    assert "no JSON answer" in str(result.exception)
+
+
+@pytest.mark.parametrize("label", ["two\nlines", "nothing\0", "half \ud800", "", "long " * 20_000])
+def test_any_label_can_be_drawn(tmp_path: Path, label: str) -> None:
+    began = process_time()
+    answer = ANSWER | {"segments": [SEGMENT | {"label": label}]}
+    assert len(list(frames(burn(tmp_path, render("mp4", Picture(num_frames=20)), answer)))) == 20
+    assert process_time() - began < 20
+
+
+@pytest.mark.parametrize("aspect", [Fraction(255), Fraction(1, 255)])
+def test_pixels_of_a_form_that_none_have_are_square(tmp_path: Path, aspect: Fraction) -> None:
+    target = io.BytesIO()
+    with av.open(target, "w", format="matroska") as opened:
+        stream: Any = opened.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt, stream.sample_aspect_ratio = 320, 240, "yuv420p", aspect
+        frame = av.VideoFrame.from_ndarray(np.zeros((240, 320, 3), np.uint8), format="rgb24")
+        opened.mux(stream.encode(frame))
+        opened.mux(stream.encode())
+    (_, pixels), *_ = frames(burn(tmp_path, target.getvalue()))
+    assert pixels.shape[1] == 320
+
+
+def test_another_commands_draft_is_left_alone(tmp_path: Path) -> None:
+    clip = tmp_path / ".labelled.mp4.draft"
+    clip.write_bytes(render("mp4", Picture(num_frames=3)))
+    (tmp_path / "answer.json").write_text(json.dumps(ANSWER))
+    assert invoke(clip, "--answer", tmp_path / "answer.json", "-o", tmp_path / "labelled.mp4").exit_code == 0
+    assert clip.exists()
 
 
 @pytest.mark.parametrize(
