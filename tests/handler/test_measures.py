@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,6 @@ from typing import Any
 import pytest
 import yaml
 
-from handler import measures
 from handler.measures import Measures, Outcome, measuring, note_windows, samples, stage
 from tests.handler.requests import tiny_pipeline
 from tests.media import Sound, render
@@ -20,7 +20,7 @@ DECLARED = yaml.safe_load((Path(__file__).parents[2] / "config" / "metrics.yaml"
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time, which stands until it is changed."""
     now = [0.0]
-    monkeypatch.setattr(measures.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     return now
 
 
