@@ -78,8 +78,9 @@ class AnswersFile:
 
         Raises:
             CommandError: the answer is another model's than those that are there.
-            OSError: the disk is full, or the like; the piece that is there is cut off at the next start.
+            OSError: the disk is full, or the like; the piece that is there is cut off, as another line may follow it.
         """
+        self._check_place()
         known = next((it.model for it in self.lines.values() if it.model is not None), line.model)
         if line.model is not None and line.model != known:
             raise CommandError(
@@ -90,9 +91,25 @@ class AnswersFile:
         head = {"file": line.file, "status": line.status, "asked": self.asked}
         start = json.dumps(head, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
         whole = start[:-1] + b',"' + key + b'":' + body + b"}\n"
-        while whole:
-            whole = whole[os.write(self.descriptor, whole) :]
+        length = os.fstat(self.descriptor).st_size
+        try:
+            while whole:
+                whole = whole[os.write(self.descriptor, whole) :]
+        except OSError:
+            os.ftruncate(self.descriptor, length)
+            raise
         self.lines[line.file] = line
+
+    def _check_place(self) -> None:
+        """Hold that lines still go to the file of that name: an editor that saves it puts another one there."""
+        try:
+            is_current = os.path.samestat(os.fstat(self.descriptor), self.path.stat())
+        except FileNotFoundError:
+            is_current = False
+        if not is_current:
+            raise CommandError(
+                f"{self.path} was replaced or taken away while it was written to", remedy="Run the command again."
+            )
 
 
 @contextmanager
@@ -109,6 +126,9 @@ def open_answers(path: Path, asked: Mapping[str, Any], *, forget_failures: bool 
         OSError: the place cannot be written to.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and not path.is_file():  # a pipe's end would be waited for, a device keeps nothing
+        raise CommandError(f"{path} is no file that can be gone on with", remedy="Name a file with -o.")
+    path = Path(os.path.realpath(path))  # what a link is to is written and replaced, not the link
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         try:
@@ -150,9 +170,9 @@ def _read(answers: AnswersFile) -> None:
 def _take(answers: AnswersFile, text: bytes, place: str) -> None:
     try:
         line = Line.from_json(json.loads(text), answers.asked)
+        answers.lines[line.file] = line
     except (ValueError, KeyError, TypeError, AttributeError) as exc:
         raise _is_no_answers(answers.path, place) from exc
-    answers.lines[line.file] = line
 
 
 def _forget_failures(answers: AnswersFile) -> None:

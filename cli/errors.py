@@ -16,6 +16,7 @@ PLACE_ERRORS = {
     errno.ENOTDIR: "Check the path: a file stands where a folder is needed.",
     errno.EEXIST: "Check the path: something else stands there.",
     errno.EISDIR: "Check the path: a folder stands where a file is needed.",
+    errno.ELOOP: "Check the path: a link there leads back to itself.",
     errno.ENAMETOOLONG: "Name a shorter path.",
 }
 """What is wrong with a place that a user has named, and what to do; any other fault of the system is a traceback."""

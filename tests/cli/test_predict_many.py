@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -14,12 +15,17 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from cli.answers import Line, open_answers
 from cli.app import app
+from cli.errors import CommandError
 from tests.cli.checkpoints import write_tiny_checkpoint
 from tests.client.fake_server import FakeServer, fake_server
 from tests.media import Picture, Sound, render
 
 PREDICTION = b'{"status":200,"model":{"name":"activity","version":"1.0"},"segments":[],"activities":[]}'
+NAMELESS = (
+    b'{"file":[],"status":200,"asked":{"options":{},"words":true,"text":false,"model":"activity","version":null}}\n'
+)
 ERROR = b'{"status":422,"code":"undecodable_media","message":"no frame came [out]","remedy":"Send a whole file."}'
 
 
@@ -83,6 +89,64 @@ def test_what_has_a_line_is_not_asked_again_and_a_half_line_is(server: FakeServe
         assert answers.read_bytes() == whole
 
 
+def test_a_line_that_the_disk_took_half_of_is_cut_off_before_another_follows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "answers.jsonl"
+    with open_answers(path, {}) as answers:
+        answers.append(Line("a", 200), PREDICTION)
+        monkeypatch.setattr(os, "write", HalfWrites())
+        with pytest.raises(OSError, match="No space"):
+            answers.append(Line("b", 200), PREDICTION)
+        monkeypatch.undo()
+        answers.append(Line("c", 200), PREDICTION)
+    assert read(path).keys() == {"a", "c"}
+
+
+class HalfWrites:
+    """A disk that has room for a hundred bytes more."""
+
+    def __init__(self) -> None:
+        self._write, self._left = os.write, 100
+
+    def __call__(self, descriptor: int, content: bytes) -> int:
+        if not self._left:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        self._left -= (written := self._write(descriptor, content[: self._left]))
+        return written
+
+
+def test_lines_do_not_go_to_a_file_that_another_has_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "answers.jsonl"
+    with open_answers(path, {}) as answers:
+        path.rename(tmp_path / "moved.jsonl")
+        with pytest.raises(CommandError, match="replaced or taken away"):
+            answers.append(Line("a", 200), PREDICTION)
+        path.write_bytes(b"")
+        with pytest.raises(CommandError, match="replaced or taken away"):
+            answers.append(Line("a", 200), PREDICTION)
+
+
+def test_what_is_no_file_is_not_written_to(server: FakeServer, clips: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for name, words in (("pipe", "is no file"), ("clips", "is no file"), ("loop", "leads back to itself")):
+        result = predict(server, clips, "-o", tmp_path / name)
+        assert isinstance(result.exception, CommandError)
+        assert words in str(result.exception)
+    assert not server.received
+
+
+def test_a_link_to_the_answers_stays_one(server: FakeServer, clips: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "answers.jsonl")
+    server.status, server.body = 422, ERROR
+    assert predict(server, clips / "a.mp4", "-o", tmp_path / "link").exit_code == 101
+    server.status, server.body = 200, PREDICTION
+    assert predict(server, clips / "a.mp4", "--retry", "-o", tmp_path / "link").exit_code == 0
+    assert (tmp_path / "link").is_symlink()
+    assert [line["status"] for line in read(tmp_path / "answers.jsonl").values()] == [200]
+
+
 def test_words_beside_are_left_and_words_of_the_sound_are_asked_for(
     server: FakeServer, clips: Path, tmp_path: Path
 ) -> None:
@@ -141,7 +205,7 @@ def test_other_options_another_model_and_another_file_are_refused(
     result = predict(server, clips, "-o", answers)
     assert "was answered by activity 2.0, those before it by activity 1.0" in str(result.exception)
     assert answers.read_bytes() == before
-    for content in (b'{"clip": "a.mp4"}\n', b"some bytes", b"\x00\x01\n"):
+    for content in (b'{"clip": "a.mp4"}\n', NAMELESS, b"some bytes", b"\x00\x01\n"):
         answers.write_bytes(content)
         assert "is no file of answers" in str(predict(server, clips, "-o", answers).exception)
         assert answers.read_bytes() == content
