@@ -18,7 +18,8 @@ RECIPES = sorted((CONFIG / "recipes").iterdir())
 
 def test_there_is_nothing_else_under_config() -> None:
     assert sorted(path.name for path in CONFIG.iterdir()) == [
-        *("log4j2.xml", "metrics.yaml", "model-config.yaml", "recipes", "splits"),
+        *("grafana-dashboard.json", "log4j2.xml", "metrics.yaml", "model-config.yaml"),
+        *("prometheus-alerts.yml", "recipes", "splits"),
     ]
     assert "demo.yaml" in [path.name for path in RECIPES]
 

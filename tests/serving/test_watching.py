@@ -1,0 +1,127 @@
+"""What the dashboard and the alerts name exists in a live server, and each request has its line in the log."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+
+from cli.destination import Destination
+from cli.record import ServerRecord
+from training.synth.render import RenderedClip
+
+pytestmark = pytest.mark.server
+
+CONFIG = Path(__file__).parents[2] / "config"
+SECRET = "the words\n{nobody may read"
+FUNCTIONS = {"sum", "by", "rate", "increase", "histogram_quantile", "max_over_time", "label_values"}
+DURATION = re.compile(r"\[[^]]*\]")
+SELECTOR = re.compile(r"\{([^}]*)\}")
+GROUPING = re.compile(r"\bby \(([^)]*)\)")
+NAME = re.compile(r"\b[A-Za-z_]\w*")
+
+
+def expressions() -> Iterator[str]:
+    dashboard = json.loads((CONFIG / "grafana-dashboard.json").read_text("utf-8"))
+    for panel in dashboard["panels"]:
+        yield from (target["expr"] for target in panel["targets"])
+    alerts = yaml.safe_load((CONFIG / "prometheus-alerts.yml").read_text("utf-8"))
+    yield from (rule["expr"] for group in alerts["groups"] for rule in group["rules"])
+
+
+def series_of(expression: str) -> set[str]:
+    bare = GROUPING.sub("", SELECTOR.sub("", DURATION.sub("", expression)))
+    return set(NAME.findall(bare)) - FUNCTIONS
+
+
+def labels_of(expression: str) -> set[str]:
+    matched = {match.split("=")[0].rstrip("!~") for each in SELECTOR.findall(expression) for match in each.split(",")}
+    grouped = {label.strip() for each in GROUPING.findall(expression) for label in each.split(",")}
+    return matched | grouped
+
+
+def eventually(ready: Callable[[], bool]) -> None:
+    """The server reads what its workers print after their answers are sent."""
+    stop = time.monotonic() + 10
+    while not ready() and time.monotonic() < stop:
+        time.sleep(0.05)
+
+
+def scrape(server: ServerRecord) -> dict[str, list[dict[str, str]]]:
+    """For each series the labels of each of its values, with the value under ``""``."""
+    text = httpx.get(f"http://127.0.0.1:{server.ports.metrics}/metrics", timeout=30).raise_for_status().text
+    found: dict[str, list[dict[str, str]]] = {}
+    for line in text.splitlines():
+        if matched := re.fullmatch(r"(\w+)(?:\{(.*)\})? (\S+)", line):
+            labels = dict(re.findall(r'(\w+)="([^"]*)"', matched[2] or ""))
+            found.setdefault(matched[1], []).append({**labels, "": matched[3]})
+    return found
+
+
+def requests_by_code(server: ServerRecord) -> dict[str, float]:
+    return {each["code"]: float(each[""]) for each in scrape(server).get("activity_requests_total", [])}
+
+
+def log_lines(server: ServerRecord) -> list[str]:
+    return (server.logs / "requests.log").read_text("utf-8").splitlines()
+
+
+@pytest.fixture(scope="module")
+def asked(server: ServerRecord, destination: Destination, clip: RenderedClip) -> int:
+    """Three good requests and two bad ones; how many lines the log had before."""
+    before, lines = requests_by_code(server), len(log_lines(server))
+    parts = {"video": clip.video, "text": SECRET.encode()}
+    for grpc in (False, True, False):
+        assert destination.ask(parts, {}, grpc=grpc).status == 200
+    for bad in ({"video": b"no\nmedia"}, {"a\n{part": b"?"}):
+        assert destination.ask(bad, {}, grpc=False).status in {400, 422}
+    expected = {"ok": 3, "undecodable_media": 1, "unknown_part": 1}
+    eventually(
+        lambda: all(requests_by_code(server).get(code, 0) >= before.get(code, 0) + expected[code] for code in expected)
+    )
+    after = requests_by_code(server)
+    assert {code: after[code] - before.get(code, 0) for code in expected} == expected
+    return lines
+
+
+@pytest.mark.parametrize("expression", sorted(set(expressions())))
+@pytest.mark.usefixtures("asked")
+def test_the_dashboard_and_the_alerts_name_what_exists(expression: str, server: ServerRecord) -> None:
+    names = series_of(expression)
+    assert names
+    found = scrape(server)
+    assert names <= found.keys()
+    assert all(labels_of(expression) <= each.keys() for name in names for each in found[name])
+
+
+@pytest.mark.usefixtures("asked")
+def test_the_series_say_what_was_asked(server: ServerRecord) -> None:
+    found = scrape(server)
+    stages = {each["stage"]: float(each[""]) for each in found["activity_stage_seconds_count"]}
+    assert {"receive", "decode", "encode", "fuse", "postprocess"} <= stages.keys()
+    assert stages["receive"] > stages["decode"] > stages["encode"] >= 3
+    modalities = {(each["modality"], each["outcome"]) for each in found["activity_modalities_total"]}
+    assert {("video", "used"), ("audio", "used"), ("text", "used")} <= modalities
+    factors = found["activity_real_time_factor_sum"], found["activity_real_time_factor_count"]
+    total, count = (float(each[0][""]) for each in factors)
+    assert 0 < total / count < 5
+
+
+def test_each_request_has_its_line_and_none_of_its_words(asked: int, server: ServerRecord) -> None:
+    eventually(lambda: len(log_lines(server)) >= asked + 5)
+    lines = log_lines(server)
+    values = [json.loads(line) for line in lines]
+    assert [each["code"] for each in values[asked : asked + 5]] == [
+        *("ok", "ok", "ok", "undecodable_media", "unknown_part"),
+    ]
+    assert len({each["request_id"] for each in values}) == len(values)
+    assert values[asked]["bytes"]["text"] == len(SECRET)
+    assert not any(
+        "nobody may read" in line or "part" in line.split('"status"')[1] for line in lines[asked : asked + 5]
+    )
