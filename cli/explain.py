@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,7 @@ from cli.errors import user_errors
 from cli.package import DEMO_CHECKPOINT
 from cli.predict import Format, read_named_parts, read_options, read_text
 from cli.progress import say, step
+from cli.retrieval_errors import printable
 
 if TYPE_CHECKING:
     from cli.explain_page import Explained
@@ -55,7 +56,10 @@ def explain(
     parts = {"video": clip.read_bytes()} | ({} if audio is None else {"audio": audio.read_bytes()})
     parts |= ({} if text is None else {"text": read_text(text)}) | read_named_parts(part or ())
     asked = read_options(options, Format.json)
-    asked["extras"] = [*asked.get("extras", ()), "windows", "explanation"]
+    asked["extras"] = with_extras(asked.get("extras", []))
+    inputs = [clip, audio, text, *(Path(pair.partition("=")[2]) for pair in part or ())]
+    if output.exists() and any(path is not None and path.exists() and output.samefile(path) for path in inputs):
+        raise typer.BadParameter("-o must be another file than what is explained")
     with user_errors(), step(f"Loading {checkpoint.name}"):
         from handler.limits import Limits  # noqa: PLC0415 - torch takes seconds: they are shown
         from handler.pipeline import ActivityPipeline  # noqa: PLC0415 - as above
@@ -67,10 +71,21 @@ def explain(
     with user_errors(), step("Explaining"):
         from cli.explain_page import render_page  # noqa: PLC0415 - as above
 
-        page = render_page(examine(pipeline, request, clip.name))
+        page = render_page(examine(pipeline, request, printable(clip.name)))
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(page, encoding="utf-8")
-    say(f"Open {output}")
+    say(f"Open {printable(str(output))}")
+
+
+def with_extras(extras: Any) -> list[Any]:
+    """The extras that a page needs, and those that were asked for.
+
+    Raises:
+        typer.BadParameter: what was asked for is no list.
+    """
+    if not isinstance(extras, list):
+        raise typer.BadParameter(f'--options: "extras" must be a list, got {extras!r}')
+    return [*extras, "windows", "explanation"]
 
 
 def examine(pipeline: ActivityPipeline, request: ActivityRequest, name: str) -> Explained:

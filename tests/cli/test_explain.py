@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -91,6 +92,37 @@ def test_a_sound_alone_in_a_model_without_cross_attention(tmp_path: Path) -> Non
     assert "Waveform" in page
     assert "Frames, as" not in page
     assert "Attention between" not in page
+
+
+@pytest.mark.parametrize("given", ["clip", "link", "audio", "part"])
+def test_the_page_is_not_written_over_what_it_explains(tmp_path: Path, given: str) -> None:
+    clip, link, other = tmp_path / "clip.mp4", tmp_path / "link.mp4", tmp_path / "other"
+    clip.write_bytes(b"the only copy")
+    other.write_bytes(b"the only copy")
+    link.symlink_to(clip)
+    output = {"clip": clip, "link": link}.get(given, other)
+    named = {"audio": ["--audio", str(other)], "part": ["--part", f"imu={other}"]}.get(given, [])
+    result = CliRunner().invoke(app, ["explain", str(clip), *named, "-o", str(output)])
+    assert result.exit_code == 2
+    assert clip.read_bytes() == other.read_bytes() == b"the only copy"
+
+
+@pytest.mark.parametrize("extras", ["null", "5", '"windows"'])
+def test_extras_that_are_no_list_are_said(tmp_path: Path, extras: str) -> None:
+    (tmp_path / "clip.mp4").write_bytes(b"never read")
+    command = ["explain", str(tmp_path / "clip.mp4"), "-o", str(tmp_path / "page.html")]
+    result = CliRunner().invoke(app, [*command, "--options", f'{{"extras": {extras}}}'])
+    assert result.exit_code == 2
+    assert "must be a list" in result.stderr
+
+
+def test_a_clip_whose_name_is_no_utf_8_is_explained(tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav"))
+    path.write_bytes(render("wav", Sound(codec="pcm_s16le", seconds=1.2)))
+    output = tmp_path / "page.html"
+    command = ["explain", str(path), "--checkpoint", str(save(tmp_path / "m", TINY)), "-o", str(output)]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    assert "caf\\udce9.wav" in output.read_text(encoding="utf-8")
 
 
 def test_a_broken_clip_is_said(tmp_path: Path) -> None:
