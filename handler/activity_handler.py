@@ -28,6 +28,9 @@ class ActivityHandler(BaseHandler):  # type: ignore[misc]  # ts ships no types
     header, and its loading unpickles.
     """
 
+    lost_measures = False
+    """Whether the server did not take what was measured, which is logged once."""
+
     def initialize(self, context: Context) -> None:
         """Load the checkpoint that the archive carries.
 
@@ -72,8 +75,7 @@ class ActivityHandler(BaseHandler):  # type: ignore[misc]  # ts ships no types
                 context.set_response_status(response.status, response.phrase, index)
         return [response.body for response in responses]
 
-    @staticmethod
-    def _tell(outcomes: Sequence[measures.Outcome], context: Context) -> None:
+    def _tell(self, outcomes: Sequence[measures.Outcome], context: Context) -> None:
         """Hand on what was measured. Whatever goes wrong with that, the requests are answered."""
         try:
             for outcome in outcomes:
@@ -85,7 +87,9 @@ class ActivityHandler(BaseHandler):  # type: ignore[misc]  # ts ships no types
                 series = context.metrics.get_metric(sample.name, MetricTypes(sample.kind))
                 series.add_or_update(sample.value, list(sample.labels))
         except Exception:
-            logger.exception("the measures of %d requests are lost", len(outcomes))
+            if not self.lost_measures:  # once: with a metrics file of somebody's own every batch would say it
+                logger.exception("measures are lost; config/metrics.yaml declares them")
+            self.lost_measures = True
 
     @staticmethod
     def _marked(item: Mapping[str, Any], context: Context, index: int) -> Mapping[str, Any]:

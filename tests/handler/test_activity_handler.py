@@ -112,9 +112,12 @@ def test_what_a_batch_cost_is_told_and_logged(folder: Path, caplog: pytest.LogCa
 def test_no_answer_is_lost_with_its_measures(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     context = with_requests(make_context(folder), ["a"])
     context.metrics = object()
-    bodies = started(folder).handle([{"text": "stir"}], context)
-    assert bodies == [response.body for response in tiny_pipeline().respond([{"text": "stir"}], ["a"])]
-    assert "the measures of 1 requests are lost" in caplog.text
+    handler = started(folder)
+    expected = [response.body for response in tiny_pipeline().respond([{"text": "stir"}], ["a"])]
+    with caplog.at_level("INFO"):
+        assert [handler.handle([{"text": "stir"}], context) for _ in range(3)] == [expected] * 3
+    assert caplog.text.count("measures are lost") == 1
+    assert caplog.text.count('{"request_id"') == 3
 
 
 @pytest.mark.parametrize("num_requests", [0, 1, 8])

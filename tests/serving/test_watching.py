@@ -55,7 +55,7 @@ def eventually(ready: Callable[[], bool]) -> None:
 
 def scrape(server: ServerRecord) -> dict[str, list[dict[str, str]]]:
     """For each series the labels of each of its values, with the value under ``""``."""
-    text = httpx.get(f"http://127.0.0.1:{server.ports.metrics}/metrics", timeout=30).raise_for_status().text
+    text = httpx.get(server.metrics_url, timeout=30).raise_for_status().text
     found: dict[str, list[dict[str, str]]] = {}
     for line in text.splitlines():
         if matched := re.fullmatch(r"(\w+)(?:\{(.*)\})? (\S+)", line):
