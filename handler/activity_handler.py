@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,8 @@ class ActivityHandler(BaseHandler):  # type: ignore[misc]  # ts ships no types
             limits=settings.limits,
         )
         logger.info("ready: %s", self.pipeline.runtime)
+        description = self.pipeline.description
+        self._tell([], lambda: measures.starting_samples(description.name, description.version), context)
         self.initialized = True
 
     def handle(self, data: Sequence[Mapping[str, Any]], context: Context) -> list[bytes]:
@@ -68,22 +70,28 @@ class ActivityHandler(BaseHandler):  # type: ignore[misc]  # ts ships no types
         explained = [index for index, value in enumerate(asked) if value == EXPLAINED]
         measured = self.pipeline.respond_measured(items, request_ids, explained=explained)
         responses = [response for response, _ in measured]
-        self._tell([outcome for _, outcome in measured], context)
+        outcomes = [outcome for _, outcome in measured]
+        batch_size = context.system_properties.get("batch_size") or 1
+        self._tell(outcomes, lambda: measures.samples(outcomes, int(batch_size)), context)
         for index, response in enumerate(responses):
             context.set_response_content_type(index, response.content_type)
             if response.status != 200:
                 context.set_response_status(response.status, response.phrase, index)
         return [response.body for response in responses]
 
-    def _tell(self, outcomes: Sequence[measures.Outcome], context: Context) -> None:
+    def _tell(
+        self,
+        outcomes: Sequence[measures.Outcome],
+        make_samples: Callable[[], Sequence[measures.Sample]],
+        context: Context,
+    ) -> None:
         """Hand on what was measured. Whatever goes wrong with that, the requests are answered."""
         try:
             for outcome in outcomes:
                 logger.info("%s", outcome.log_line())
             if context.metrics is None:
                 return
-            batch_size = int(context.system_properties.get("batch_size") or 1)
-            for sample in measures.samples(outcomes, max(1, batch_size)):
+            for sample in make_samples():
                 series = context.metrics.get_metric(sample.name, MetricTypes(sample.kind))
                 series.add_or_update(sample.value, list(sample.labels))
         except Exception:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from handler.clip import Clip
+from handler.errors import ActivityError
 
 Stage = Literal["receive", "decode", "encode", "fuse", "explain", "describe", "postprocess"]
 """``receive`` parses the body; ``encode`` has the transforms in it, as both are done micro-batch by micro-batch;
@@ -150,6 +151,17 @@ def note_windows(count: int) -> None:
     measures = _current.get()
     if measures is not None:
         measures.windows += count
+
+
+def starting_samples(model_name: str, model_version: str) -> list[Sample]:
+    """A zero for each outcome: Prometheus sees a counter rise only from a value that it has seen before."""
+    kinds = [ActivityError]
+    for kind in kinds:  # grows while it is walked
+        kinds += kind.__subclasses__()
+    codes = sorted({kind.code for kind in kinds[1:]})
+    return [
+        Sample("activity_requests_total", "counter", 0, (model_name, model_version, code)) for code in ("ok", *codes)
+    ]
 
 
 def samples(outcomes: Sequence[Outcome], batch_size: int) -> list[Sample]:

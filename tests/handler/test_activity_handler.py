@@ -10,7 +10,7 @@ import pytest
 import torch
 from ts.context import Context, RequestProcessor
 
-from handler import runtime
+from handler import measures, runtime
 from handler.activity_handler import ActivityHandler
 from models.checkpoint import save_checkpoint
 from models.settings import SettingsError
@@ -107,6 +107,20 @@ def test_what_a_batch_cost_is_told_and_logged(folder: Path, caplog: pytest.LogCa
     assert ("activity_batch_fill_ratio", "histogram", 0.25) in [each[:3] for each in context.metrics.told]
     lines = [json.loads(line) for line in caplog.messages if line.startswith('{"request_id"')]
     assert [(line["request_id"], line["code"]) for line in lines] == [("a", "ok"), ("b", "unknown_part")]
+
+
+def test_a_server_with_another_metrics_file_serves(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise KeyError
+
+    monkeypatch.setattr(measures, "starting_samples", fail)
+    monkeypatch.setattr(measures, "samples", fail)
+    context = with_requests(make_context(folder), ["a"])
+    context.metrics = Metrics()
+    handler = ActivityHandler()
+    handler.initialize(context)
+    assert len(handler.handle([{"text": "stir"}], context)) == 1
+    assert handler.lost_measures
 
 
 def test_no_answer_is_lost_with_its_measures(folder: Path, caplog: pytest.LogCaptureFixture) -> None:

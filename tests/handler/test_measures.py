@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from handler.measures import Measures, Outcome, measuring, note_windows, samples, stage
+from handler.measures import Measures, Outcome, measuring, note_windows, samples, stage, starting_samples
 from tests.handler.requests import tiny_pipeline
 from tests.media import Sound, render
 
@@ -100,6 +100,18 @@ def test_the_log_has_one_line_a_request_and_none_of_its_words() -> None:
     assert json.loads(line)["request_id"] == 'x\n"é'
     assert json.loads(line)["code"] == "unknown_part"
     assert not any(word in line for word in ("secret", "words", "oh", "hidden"))
+
+
+def test_every_outcome_begins_at_zero() -> None:
+    found = starting_samples("activity", "1.0")
+    assert {each.value for each in found} == {0}
+    assert [each.labels for each in found] == [
+        ("activity", "1.0", code)
+        for code in (
+            *("ok", "internal_error", "invalid_options", "invalid_request", "limit_exceeded", "no_usable_modality"),
+            *("undecodable_media", "unknown_part", "unsupported_media"),
+        )
+    ]
 
 
 def test_every_sample_is_one_that_is_declared() -> None:

@@ -113,6 +113,10 @@ def test_the_series_say_what_was_asked(server: ServerRecord) -> None:
     assert 0 < total / count < 5
 
 
+def test_an_outcome_is_there_before_it_happens(server: ServerRecord) -> None:
+    assert requests_by_code(server)["internal_error"] == 0
+
+
 def test_each_request_has_its_line_and_none_of_its_words(asked: int, server: ServerRecord) -> None:
     eventually(lambda: len(log_lines(server)) >= asked + 5)
     lines = log_lines(server)
