@@ -27,6 +27,8 @@ from models.config import Modality
 
 MOMENTS_SHOWN = 5
 """Of a segment's modality."""
+USUAL_WINDOW_HOPS = 4
+"""With longer windows each one is scored without more hops, and more of them see a part that is taken away."""
 MIN_SEARCHED_HOPS = 4
 HOPS_PER_SEARCHED_HOP = 6
 """Of so many hops of a clip one is searched for what weighed inside it: those that weighed most."""
@@ -84,9 +86,12 @@ def check_explained(schedule: Schedule, limits: Limits) -> None:
         LimitExceeded: it is not.
     """
     seconds = schedule.span.duration_seconds
-    if seconds > limits.max_explained_seconds:
+    most = limits.max_explained_seconds
+    share = min(1.0, USUAL_WINDOW_HOPS / schedule.window_hops)
+    allowed_seconds = max(most * share, min(most, schedule.window_seconds))
+    if seconds > allowed_seconds:
         raise LimitExceeded(
-            f"the clip spans {seconds:.3f} s, an explanation is limited to {limits.max_explained_seconds:g} s",
+            f"the clip spans {seconds:.3f} s, an explanation is limited to {allowed_seconds:g} s",
             remedy="Ask for the explanation of a part of the clip, or leave the explanation out.",
         )
 
@@ -237,7 +242,9 @@ class _Explainer:
                 order.sort(key=lambda hop: (-round(weights[hop], 2), len(texts[hop]), hop))
                 order = list({texts[hop]: hop for hop in reversed(order)}.values())[::-1]
             ranked += [(turn, -weights[hop], segment, hop) for turn, hop in enumerate(order)]
-        budget = max(MIN_SEARCHED_HOPS, self.encoded.clip.schedule.num_hops // HOPS_PER_SEARCHED_HOP)
+        schedule = self.encoded.clip.schedule
+        usual = schedule.num_hops * USUAL_WINDOW_HOPS // max(USUAL_WINDOW_HOPS, schedule.window_hops)
+        budget = max(MIN_SEARCHED_HOPS, usual // HOPS_PER_SEARCHED_HOP)
         return [(segment, hop) for _, _, segment, hop in sorted(ranked)[:budget]]
 
     def _weigh(

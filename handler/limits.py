@@ -17,7 +17,9 @@ class Limits(Settings):
     max_duration_seconds: PositiveFloat = 600.0
     """Seconds of the timeline, declared or found while decoding."""
     max_explained_seconds: PositiveFloat = 120.0
-    """Seconds of a clip that is explained, which takes about eight times as long as its prediction."""
+    """Seconds of a clip that is explained, which takes about eight times as long as its prediction. Less in proportion
+    where a window has more than four hops, but a window: a batch of explanations has to be done in ``responseTimeout``.
+    """
     max_streams: PositiveInt = 16
     """Streams in a container."""
     max_packets: PositiveInt = 400_000

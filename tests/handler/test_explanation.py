@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +18,22 @@ from numpy.typing import NDArray
 from handler.contributions import SubsetScores, score_subsets
 from handler.decode import decode_request
 from handler.errors import InvalidOptions, LimitExceeded
-from handler.explanation import MOMENTS_SHOWN, SegmentExplanation, WindowExplanation, explain, score_encoded
-from handler.inference import EncodedClip
+from handler.explanation import (
+    MOMENTS_SHOWN,
+    SegmentExplanation,
+    WindowExplanation,
+    check_explained,
+    explain,
+    score_encoded,
+)
+from handler.inference import EncodedClip, ScoredWindows
 from handler.limits import Limits
 from handler.occlusion import cut_parts, occlude_hops, occlude_parts
 from handler.options import RequestOptions, resolve_options, with_explanation
 from handler.pipeline import ActivityPipeline
 from handler.request import ActivityRequest, parse_request
 from handler.runtime import choose_runtime
+from handler.windows import Span
 from models.config import ModelConfig
 from models.fusion_config import LateConfig
 from models.pretrained.resolve import resolve_pretrained
@@ -244,6 +255,43 @@ def test_a_long_clip_is_not_explained() -> None:
     pipeline.examine(small_request())
     with pytest.raises(LimitExceeded, match=r"the clip spans 3\.648 s, an explanation is limited to 3 s"):
         pipeline.examine(small_request(extras=("explanation",)))
+
+
+@pytest.mark.parametrize(
+    ("hops", "allowed_seconds"), [(1, 120.0), (4, 120.0), (8, 60.0), (16, 30.0), (40, 20.0), (400, 120.0)]
+)
+def test_the_longer_the_windows_the_shorter_the_clip(hops: int, allowed_seconds: float) -> None:
+    schedule = decode_request(small_request(), TINY, Limits()).schedule
+    for seconds, is_allowed in ((allowed_seconds, True), (allowed_seconds + 0.1, False)):
+        made = replace(schedule, window_hops=hops, span=Span(0.0, seconds), num_hops=round(2 * seconds))
+        with nullcontext() if is_allowed else pytest.raises(LimitExceeded):
+            check_explained(made, Limits())
+
+
+def test_long_windows_do_not_make_an_explanation_cost_their_square(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a clip of the longest allowed length, with windows of 4 hops and of 16."""
+    scored = []
+    for hops, num_hops in ((4, 240), (16, 60)):
+        windows = TINY.windows.model_copy(update={"hops": hops})
+        pipeline = tiny_pipeline(TINY.model_copy(update={"windows": windows}))
+        counted: list[int] = []
+        score = pipeline.scorer.fuse
+        counter = partial(count_windows, score, counted)
+        monkeypatch.setattr(pipeline.scorer, "fuse", counter)
+        seconds = num_hops * windows.stride_seconds
+        places = [f"{t // 60:02}:{t % 60:02}.000" for t in range(int(seconds) + 1)]
+        words = "\n\n".join(f"{start} --> {stop}\n{start} stir it up" for start, stop in pairwise(places))
+        raw = {"text": f"WEBVTT\n\n{words}\n", "options": {"extras": ["explanation"], "threshold": 0.0}}
+        pipeline.examine(parse_request(raw, Limits(), ()))
+        scored.append(sum(counted))
+    assert scored[1] <= 0.75 * scored[0]
+
+
+def count_windows(
+    score: Callable[..., ScoredWindows], counted: list[int], encoded: EncodedClip, names: Any = None
+) -> ScoredWindows:
+    counted.append(encoded.clip.schedule.num_windows)
+    return score(encoded, names)
 
 
 def test_of_seven_modalities_only_what_has_times_has_hops() -> None:
