@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from cli.package import DEMO_CHECKPOINT
 from cli.progress import bars, say, stderr, step
 from cli.record import RUN_DIR_VARIABLE
 from client.answer import Answer
+from handler.strict_json import JsonError, parse_json
 
 AUTO = "auto"
 """The text that asks for the words of the sound."""
@@ -247,8 +247,8 @@ def read_options(text: str | None, shown: Format) -> dict[str, Any]:
         typer.BadParameter: when the text is no JSON object, or names another format.
     """
     try:
-        options = json.loads(text) if text else {}
-    except ValueError as exc:
+        options = parse_json(text) if text else {}
+    except JsonError as exc:
         raise typer.BadParameter(f"--options is no JSON: {exc}") from exc
     if not isinstance(options, dict):
         raise typer.BadParameter(f'--options must be a JSON object such as {{"top_k": 3}}, got {text}')

@@ -148,7 +148,12 @@ def test_options_get_the_format_that_is_shown(text: str | None, shown: Format, e
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "is no JSON"), ("[1]", "must be a JSON object"), ('{"format": "srt"}', "asks for the format 'srt'")],
+    [
+        ("{", "is no JSON"),
+        ('{"threshold": NaN}', "is no JSON"),
+        ("[1]", "must be a JSON object"),
+        ('{"format": "srt"}', "asks for the format 'srt'"),
+    ],
 )
 def test_options_that_cannot_be_meant_are_refused(text: str, message: str) -> None:
     with pytest.raises(typer.BadParameter, match=message):
