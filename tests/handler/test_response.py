@@ -112,7 +112,7 @@ def test_window_scores_have_one_shape() -> None:
 def test_an_error_is_json_with_its_status() -> None:
     error = example_error()
     assert render_error(error) == Response(
-        422, "Unprocessable Content", "application/json", golden_answers()["error.json"]
+        422, "Unprocessable Content", "application/json", golden_answers()["error.json"], code="no_usable_modality"
     )
 
 
