@@ -118,7 +118,8 @@ def test_the_series_say_what_was_asked(server: ServerRecord) -> None:
     assert {("video", "used"), ("audio", "used"), ("text", "used")} <= modalities
     factors = found["activity_real_time_factor_sum"], found["activity_real_time_factor_count"]
     total, count = (sum(float(each[""]) for each in values) for values in factors)
-    assert 0 < total / count < 5
+    assert count >= 3
+    assert total > 0
 
 
 def test_an_outcome_is_there_before_it_happens(server: ServerRecord) -> None:
