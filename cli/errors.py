@@ -60,14 +60,15 @@ def require_files(*paths: Path) -> None:
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """What is wrong with a recipe, a manifest, a checkpoint or a clip is said without a traceback."""
+    """What is wrong with a recipe, a manifest, a checkpoint, a clip or an index is said without a traceback."""
     from handler.errors import ActivityError  # noqa: PLC0415 - help must not wait for these
     from models.settings import SettingsError  # noqa: PLC0415
+    from retrieval.errors import IndexUnusable  # noqa: PLC0415
     from training.manifest import ManifestError  # noqa: PLC0415
 
     try:
         yield
-    except ActivityError as error:
+    except (ActivityError, IndexUnusable) as error:
         raise CommandError(error.message, remedy=error.remedy) from error
     except (SettingsError, ManifestError) as error:
         raise CommandError(str(error), remedy="Mend what it names and run the command again.") from error

@@ -10,8 +10,8 @@ import typer
 from cli.errors import user_errors
 from cli.package import DEMO_CHECKPOINT
 from cli.predict import Format, read_named_parts, read_options, read_text
+from cli.printable import printable
 from cli.progress import say, step
-from cli.retrieval_errors import printable
 
 if TYPE_CHECKING:
     from cli.explain_page import Explained

@@ -27,7 +27,7 @@ from handler.occlusion import Moment
 from handler.response import Prediction, WindowScores
 from handler.windows import Span
 from models.config import Modality
-from training.report.style import BLUE, GREEN, GREY, ORANGE, PURPLE, SERIES, SKY, VERMILION
+from training.report.style import BLUE, GREEN, GREY, HEAD, ORANGE, PURPLE, SERIES, SKY, VERMILION
 
 COLOURS: dict[str, str] = {
     "video": BLUE,
@@ -86,16 +86,6 @@ CARDS_HEAD = """<h2>Segment by segment</h2>
 <p>A modality's value is what it adds to the score, the mean over the orders in which the modalities may come in; with
 the score of no modality the values add up to the score. Lost is what the score loses when this modality alone is
 absent. In brackets is what a moment weighed.</p>
-"""
-HEAD = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
 """
 
 

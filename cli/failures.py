@@ -9,8 +9,8 @@ import typer
 from rich.markup import escape
 
 from cli.answers import Line
+from cli.printable import printable
 from cli.progress import stderr
-from cli.retrieval_errors import printable
 
 SHOWN_FAILURES = 20
 FAILED_EXIT_CODE = 100

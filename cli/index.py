@@ -12,8 +12,8 @@ import typer
 from rich.markup import escape
 
 from cli.errors import CommandError, user_errors
+from cli.printable import printable
 from cli.progress import bars, say, stderr, step
-from cli.retrieval_errors import index_errors, printable
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -45,7 +45,7 @@ def index(
     """
     if not files.exists():
         raise CommandError(f"there is no folder or manifest {files}", remedy="Check the path.")
-    with user_errors(), index_errors():
+    with user_errors():
         with step("Loading the checkpoint"):
             from handler.embedding import Embedder  # noqa: PLC0415 - help must not wait for the work's
             from models.checkpoint import load_checkpoint  # noqa: PLC0415

@@ -21,7 +21,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from cli.retrieval_errors import printable
+from cli.printable import printable
 from cli.timeline import TimedLabel
 
 Colour = tuple[int, int, int]

@@ -15,9 +15,9 @@ from cli.destination import DEFAULT_TIMEOUT_SECONDS
 from cli.errors import CommandError, require_files, user_errors
 from cli.package import DEMO_CHECKPOINT
 from cli.predict import Format, read_options, read_text
+from cli.printable import printable
 from cli.progress import bars, stderr, step
 from cli.record import RUN_DIR_VARIABLE
-from cli.retrieval_errors import printable
 from cli.timeline import TimedLabel
 
 

@@ -13,8 +13,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from cli.errors import CommandError, user_errors
+from cli.printable import printable
 from cli.progress import step
-from cli.retrieval_errors import index_errors, printable
 
 if TYPE_CHECKING:
     from handler.embedding import Embedder
@@ -57,7 +57,7 @@ def search(  # noqa: PLR0913 - each is an option
         raise CommandError("a search needs one of TEXT, --clip and --sound", remedy="Give one of them.")
     if text is not None and any(0xD800 <= ord(character) < 0xE000 for character in text):  # bytes of another encoding
         raise CommandError("TEXT is no UTF-8", remedy="Give words in UTF-8.")
-    with user_errors(), index_errors():
+    with user_errors():
         with step("Loading the index"):
             from retrieval.digest import digest_checkpoint  # noqa: PLC0415 - help must not wait for the work's
             from retrieval.search import Searcher  # noqa: PLC0415

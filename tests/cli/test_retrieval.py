@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 
 from cli.app import app
 from cli.errors import CommandError
-from cli.retrieval_errors import printable
 from models.pretrained.weights import quiet_transformers
 from tests.pretrained_factory import tiny_clap, tiny_clip
 from tests.retrieval.towers import write_sound, write_towers, write_video
@@ -148,7 +147,3 @@ def test_pretrained_towers_are_searched_in_their_spaces(media: Path, tmp_path: P
     assert {name for moment in moments for name in moment["cosines"]} == {"video", "audio"}  # type: ignore[attr-defined]
     (first, *_) = asked(tmp_path / "index", "--sound", str(media / "high.wav"))
     assert first["file"] == str(media / "high.wav")
-
-
-def test_names_are_printable() -> None:
-    assert printable("ä\x1b[1m\udcff\n") == "ä\\x1b[1m\\udcff\\n"

@@ -26,7 +26,7 @@ from training.report.figures import (
     draw_robustness,
 )
 from training.report.history import Curves
-from training.report.style import styled
+from training.report.style import HEAD, styled
 from training.report.tables import (
     agreement_table,
     class_table,
@@ -50,18 +50,6 @@ img { display: block; max-width: 100%; height: auto; margin: 0.3em 0; }
 table { border-collapse: collapse; font-size: 0.88em; margin: 0.4em 0; }
 th, td { padding: 0.2em 0.9em 0.2em 0; text-align: right; border-bottom: 1px solid #e4e4e4; white-space: nowrap; }
 th { border-bottom: 1.5px solid #444; } th:first-child, td:first-child { text-align: left; }
-"""
-
-
-HEAD = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
 """
 
 

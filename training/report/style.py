@@ -80,3 +80,16 @@ def as_shares(axes: Axes, axis: str = "y") -> None:
         axes.set_ylim(0, 1.02)
     else:
         axes.set_xlim(0, 1.02)
+
+
+HEAD = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body>
+"""
+"""How a page begins: needs a ``title`` and a ``style``."""
