@@ -6,11 +6,9 @@ resampled once. The delay and padding that encoders add are cut by FFmpeg where 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 import av
@@ -23,15 +21,13 @@ from handler.container import AUDIO_CODECS, AudioStream, Container
 from handler.errors import ActivityError, LimitExceeded, UndecodableMedia, UnsupportedMedia
 from handler.limits import Limits
 from handler.packets import REMEDY, check_duration
+from handler.resampling import resample
 
 _TOLERANCE_SECONDS = 0.02
 """A smaller gap or overlap is rounding of the container's timestamps (Matroska: 1 ms, AVI: a packet)."""
 
 _MAX_CHANGES = 16
 """Changes of sample rate, channels or sample format in mid-file; each begins a run that is resampled by itself."""
-
-_MAX_KERNEL_RATE = 1024
-"""Bound on both rates after division by their greatest common divisor: the kernel has about their product of taps."""
 
 _SCALES: dict[str, tuple[type[np.generic], float, float]] = {
     "u8": (np.uint8, 128.0, 1 / 2**7),
@@ -221,7 +217,7 @@ def _join(runs: list[_Run], sample_rate: int, limits: Limits) -> Waveform:
     parts = []
     for run in runs:
         offset = max(0, round((run.start_seconds - start_seconds) * sample_rate))
-        parts.append((offset, _resample(run.take(), run.rate, sample_rate)))
+        parts.append((offset, resample(run.take(), run.rate, sample_rate)))
     if len(parts) == 1:
         samples = parts[0][1]
     else:
@@ -231,44 +227,3 @@ def _join(runs: list[_Run], sample_rate: int, limits: Limits) -> Waveform:
         for offset, part in parts:
             samples[offset : offset + len(part)] = part
     return Waveform(samples=np.clip(samples, -1.0, 1.0), sample_rate=sample_rate, start_seconds=start_seconds)
-
-
-def _resample(samples: NDArray[np.float32], rate: int, sample_rate: int) -> NDArray[np.float32]:
-    """Windowed-sinc resampling, ``ceil(L * sample_rate / rate)`` samples.
-
-    torchaudio's kernel is as large as the product of the two rates over their common divisor squared, so rates that
-    have little in common go through FFmpeg's resampler, which needs no such table.
-    """
-    if rate == sample_rate:
-        return samples
-    if max(rate, sample_rate) // math.gcd(rate, sample_rate) > _MAX_KERNEL_RATE:
-        return _resample_odd(samples, rate, sample_rate)
-    import torch  # noqa: PLC0415 (text and video alone need no torch)
-
-    with torch.inference_mode():
-        resampled = _resampler(rate, sample_rate)(torch.from_numpy(samples)[None])
-    return np.asarray(resampled[0].numpy())
-
-
-@lru_cache(maxsize=16)
-def _resampler(rate: int, sample_rate: int) -> Any:
-    """The resampler of these two rates; it keeps its kernel."""
-    from torchaudio.transforms import Resample  # noqa: PLC0415 (as torch)
-
-    return Resample(rate, sample_rate)
-
-
-def _resample_odd(samples: NDArray[np.float32], rate: int, sample_rate: int) -> NDArray[np.float32]:
-    resampler = av.AudioResampler(format="fltp", layout="mono", rate=sample_rate)
-    pieces = []
-    for start in range(0, len(samples), rate):
-        frame = av.AudioFrame.from_ndarray(samples[None, start : start + rate], format="fltp", layout="mono")
-        frame.sample_rate = rate
-        frame.pts = None
-        pieces += [out.to_ndarray()[0] for out in resampler.resample(frame)]
-    pieces += [out.to_ndarray()[0] for out in resampler.resample(None)]
-    length = -(-len(samples) * sample_rate // rate)
-    resampled = np.zeros(length, dtype=np.float32)
-    joined = np.concatenate(pieces)[:length]
-    resampled[: len(joined)] = joined
-    return resampled
