@@ -3,14 +3,19 @@
 ::
 
     ActivityError
-    ├── InvalidRequest      400  invalid_request      no media at all, a field of the wrong kind, a broken base64
-    │   ├── InvalidOptions  400  invalid_options      an unknown option, a value out of range
-    │   └── UnknownPart     400  unknown_part         a part whose name the model does not take
-    ├── LimitExceeded       413  limit_exceeded       too many bytes, pixels, seconds, streams, characters
-    ├── UnsupportedMedia    415  unsupported_media    a container or codec that is not on the allow-list
-    ├── UndecodableMedia    422  undecodable_media    opened, or not even that, but nothing came out
-    ├── NoUsableModality    422  no_usable_modality   several parts were sent and none can be used
-    └── InternalError       500  internal_error       our defect; the log has the cause under the request id
+    ├── InvalidRequest          400  invalid_request      no media at all, a field of the wrong kind, a broken base64
+    │   ├── InvalidOptions      400  invalid_options      an unknown option, a value out of range
+    │   ├── UnknownPart         400  unknown_part         a part whose name the model does not take
+    │   └── StateInvalid        400  state_invalid        a stream's state is forged, changed, cut or of no known version
+    ├── StateForeign            409  state_foreign        a state of another model or checkpoint, or of other options
+    ├── ChunkOutOfOrder         409  chunk_out_of_order   a chunk comes twice, or begins before the stream's clock
+    ├── StateExpired            410  state_expired        a state is too old
+    ├── LimitExceeded           413  limit_exceeded       too many bytes, pixels, seconds, streams, characters
+    ├── UnsupportedMedia        415  unsupported_media    a container or codec that is not on the allow-list
+    ├── UndecodableMedia        422  undecodable_media    opened, or not even that, but nothing came out
+    ├── NoUsableModality        422  no_usable_modality   several parts were sent and none can be used
+    ├── ChunkUndecodableStart   422  chunk_undecodable_start    a chunk begins where no decoder can
+    └── InternalError           500  internal_error       our defect; the log has the cause under the request id
 
 A modality that cannot be used while another can is no error of the request: the answer carries the code and the
 message as that modality's reason.
@@ -70,6 +75,30 @@ class UnknownPart(InvalidRequest):
     code = "unknown_part"
 
 
+class StateInvalid(InvalidRequest):
+    """A stream's state is none that this service gave out, or not as it was given out."""
+
+    code = "state_invalid"
+
+
+class StateForeign(ActivityError):
+    """A stream's state is of another model, version or checkpoint, or its stream began with other options."""
+
+    status, code, phrase = 409, "state_foreign", "Conflict"
+
+
+class ChunkOutOfOrder(ActivityError):
+    """A chunk of a stream begins before the stream's clock: it comes twice, or late."""
+
+    status, code, phrase = 409, "chunk_out_of_order", "Conflict"
+
+
+class StateExpired(ActivityError):
+    """A stream's state is older than the service goes on with."""
+
+    status, code, phrase = 410, "state_expired", "Gone"
+
+
 class LimitExceeded(ActivityError):
     """A limit on size, time or number is exceeded; the message says the limit."""
 
@@ -92,6 +121,12 @@ class NoUsableModality(ActivityError):
     """Several parts were sent and none can be used."""
 
     status, code, phrase = 422, "no_usable_modality", "Unprocessable Content"
+
+
+class ChunkUndecodableStart(ActivityError):
+    """A chunk of a stream begins inside a group of pictures whose start neither it nor the state has."""
+
+    status, code, phrase = 422, "chunk_undecodable_start", "Unprocessable Content"
 
 
 class InternalError(ActivityError):

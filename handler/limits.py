@@ -53,6 +53,13 @@ class Limits(Settings):
     max_answers_bytes: PositiveInt = 90 * 1024 * 1024
     """Bytes of an answer. A worker dies of more than TorchServe's ``max_response_size``."""
 
+    max_state_bytes: PositiveInt = 262_144
+    """Bytes of a stream's state as it is sent."""
+    max_state_age_seconds: PositiveFloat = 3600.0
+    """A stream's state that is older is not gone on with."""
+    max_lead_bytes: PositiveInt = 128 * 1024
+    """Bytes of encoded video that a stream's state keeps for a chunk that begins inside a group of pictures."""
+
     def shared_by(self, num_instances: int) -> Self:
         """The limits on each of the instances of one KServe body, whose clips together last no longer than a request's.
 

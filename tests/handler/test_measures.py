@@ -108,8 +108,9 @@ def test_every_outcome_begins_at_zero() -> None:
     assert [each.labels for each in found] == [
         ("activity", "1.0", code)
         for code in (
-            *("ok", "internal_error", "invalid_options", "invalid_request", "limit_exceeded", "no_usable_modality"),
-            *("undecodable_media", "unknown_part", "unsupported_media"),
+            *("ok", "chunk_out_of_order", "chunk_undecodable_start", "internal_error", "invalid_options"),
+            *("invalid_request", "limit_exceeded", "no_usable_modality", "state_expired", "state_foreign"),
+            *("state_invalid", "undecodable_media", "unknown_part", "unsupported_media"),
         )
     ]
 
