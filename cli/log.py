@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from pathlib import Path
@@ -9,8 +10,8 @@ from pathlib import Path
 LOG_NAMES = ("console.log", "server.log")
 """What the process itself prints, and what TorchServe and the handler log (config/log4j2.xml)."""
 
-PREFIX = re.compile(r"^\d{4}-\S+ \[\w+ *\] \S+ \S+ - ")
-"""Time, level, thread and logger, as config/log4j2.xml writes them."""
+WORDS = ("message", "exception")
+"""The fields of a line of JSON that say something (config/log4j2.xml); either may have several lines."""
 USEFUL = re.compile(r"\bERROR\b|Error\b|Exception\b|Traceback|Failed|failed|File \"|cannot|Invalid", re.ASCII)
 FRAME_OF_OTHERS = re.compile(r"^\s+(at |\.\.\. \d+ more)|File \"<frozen |site-packages/ts/")
 """Java's frames, and those of Python's imports and of TorchServe's own worker."""
@@ -53,9 +54,20 @@ class ServerLog:
 def last_useful_lines(log: str, *, limit: int = MAX_LINES) -> str:
     """The last lines of a log that say what went wrong; its last lines where none does.
 
-    What every line begins with, and frames of other people's code, are left out.
+    Time, level, thread and logger of each line, and frames of other people's code, are left out.
     """
-    lines = [PREFIX.sub("", line.rstrip()) for line in log.splitlines() if line.strip()]
+    lines = [said.rstrip() for line in log.split("\n") for said in _said(line) if said.strip()]
     lines = [line for line in lines if not FRAME_OF_OTHERS.search(line)]
     useful = [line for line in lines if USEFUL.search(line)]
     return "\n".join((useful or lines)[-limit:])
+
+
+def _said(line: str) -> list[str]:
+    """What one line of a log says; one that is no JSON, as the process prints them before it logs, says itself."""
+    try:
+        values = json.loads(line)
+    except ValueError:
+        return line.splitlines()
+    if not isinstance(values, dict):
+        return line.splitlines()
+    return [said for field in WORDS for said in str(values.get(field, "")).splitlines()]

@@ -11,7 +11,7 @@ from ts.context import Context
 from ts.metrics.metric_type_enum import MetricTypes
 from ts.torch_handler.base_handler import BaseHandler
 
-from handler import kserve, limits, measures, pipeline, request, runtime
+from handler import kserve, limits, log_lines, measures, pipeline, request, runtime
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +41,7 @@ class ActivityHandler(BaseHandler):  # type: ignore[misc]  # ts ships no types
         Raises:
             SettingsError: the section has a key or a value that it cannot have, or the archive holds no checkpoint.
         """
+        log_lines.indent_records()
         properties = context.system_properties
         section = (context.model_yaml_config or {}).get("handler") or {}
         settings = limits.HandlerSettings.read(section, source="model-config.yaml, handler")

@@ -1,21 +1,32 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from cli.log import ServerLog, last_useful_lines
 
-LOG = """2026-11-21T11:59:29,1 [INFO ] main ModelServer - Loading initial models: activity.mar
-2026-11-21T11:59:29,2 [INFO ] W-9000-activity_1.0-stdout MODEL_LOG - Traceback (most recent call last):
-2026-11-21T11:59:29,2 [INFO ] W-9000-activity_1.0-stdout MODEL_LOG -   File "/x/site-packages/ts/service.py", line 1
-2026-11-21T11:59:29,2 [INFO ] W-9000-activity_1.0-stdout MODEL_LOG -   File "<frozen importlib._bootstrap>", line 690
-2026-11-21T11:59:29,2 [INFO ] W-9000-activity_1.0-stdout MODEL_LOG -   File "/tmp/models/1/activity_handler.py", line 3
-2026-11-21T11:59:29,2 [INFO ] W-9000-activity_1.0-stdout MODEL_LOG - ModuleNotFoundError: No module named 'nonsense'
-2026-11-21T11:59:29,3 [WARN ] W-9000-activity_1.0 BatchAggregator - Load model failed: activity, error: Worker died.
-java.lang.RuntimeException: stopped
-\tat org.pytorch.serve.wlm.WorkerThread.run(WorkerThread.java:1)
-\t... 3 more
-2026-11-21T11:59:29,4 [INFO ] main ModelServer - something ordinary
-"""
+SAID = (
+    ("main", "ModelServer", "Loading initial models: activity.mar", None),
+    ("W-9000", "MODEL_LOG", "Traceback (most recent call last):", None),
+    ("W-9000", "MODEL_LOG", '  File "/x/site-packages/ts/service.py", line 1', None),
+    ("W-9000", "MODEL_LOG", '  File "<frozen importlib._bootstrap>", line 690', None),
+    ("W-9000", "MODEL_LOG", '  File "/tmp/models/1/activity_handler.py", line 3', None),
+    ("W-9000", "MODEL_LOG", "ModuleNotFoundError: No module named 'nonsense'", None),
+    (
+        *("W-9000", "BatchAggregator", "Load model failed: activity,\n error: Worker died."),
+        "java.lang.RuntimeException: stopped\n\tat org.pytorch.serve.wlm.WorkerThread.run(W.java:1)\n\t... 3 more\n",
+    ),
+    ("main", "ModelServer", "something ordinary", None),
+)
+FIELDS = ("thread", "logger", "message", "exception")
+
+
+def log_line(values: tuple[str | None, ...]) -> str:
+    named = {name: value for name, value in zip(FIELDS, values, strict=True) if value is not None}
+    return json.dumps({"time": "2026-11-21T11:59:29.100Z", "level": "INFO", **named})
+
+
+LOG = "\n".join(["WARNING: what the process prints by itself", *map(log_line, SAID), ""])
 
 
 def test_the_useful_lines_say_why() -> None:
@@ -23,7 +34,7 @@ def test_the_useful_lines_say_why() -> None:
         "Traceback (most recent call last):",
         '  File "/tmp/models/1/activity_handler.py", line 3',
         "ModuleNotFoundError: No module named 'nonsense'",
-        "Load model failed: activity, error: Worker died.",
+        "Load model failed: activity,",
         "java.lang.RuntimeException: stopped",
     ]
 
