@@ -6,7 +6,7 @@
     ├── InvalidRequest          400  invalid_request      no media at all, a field of the wrong kind, a broken base64
     │   ├── InvalidOptions      400  invalid_options      an unknown option, a value out of range
     │   ├── UnknownPart         400  unknown_part         a part whose name the model does not take
-    │   └── StateInvalid        400  state_invalid        a stream's state is forged, changed, cut or of no known version
+    │   └── StateInvalid        400  state_invalid        a state is forged, changed, cut or of no known version
     ├── StateForeign            409  state_foreign        a state of another model or checkpoint, or of other options
     ├── ChunkOutOfOrder         409  chunk_out_of_order   a chunk comes twice, or begins before the stream's clock
     ├── StateExpired            410  state_expired        a state is too old

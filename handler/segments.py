@@ -15,8 +15,9 @@ from handler.windows import WindowSelection
 
 Task = Literal["single_label", "multi_label"]
 
-_NO_LABEL = -1
-_DURATION_TOLERANCE_SECONDS = 1e-9
+NO_LABEL = -1
+"""Index of no label at all."""
+DURATION_TOLERANCE_SECONDS = 1e-9
 
 
 @dataclass(frozen=True)
@@ -124,15 +125,8 @@ def build_segments(
     if scores.shape != (len(windows), len(labels)) or len(allowed) != len(labels):
         raise ValueError(f"scores {scores.shape} must be {len(windows)} windows by {len(labels)} labels")
     edges = windows.edges_seconds
-    columns = np.flatnonzero(allowed)
-    if task == "multi_label":
-        assignments = [np.where(scores[:, column] >= threshold, column, _NO_LABEL) for column in columns]
-    else:
-        best = columns[np.argmax(scores[:, columns], axis=1)]
-        reached = scores[np.arange(len(best)), best] >= threshold
-        assignments = [np.where(reached, best, _NO_LABEL)]
     segments: list[Segment] = []
-    for assigned in assignments:
+    for assigned in assign_labels(scores, task=task, threshold=threshold, allowed=allowed):
         runs = _runs(_without_short_runs(assigned, edges, min_segment_seconds))
         starts = np.array([edges[run.first] for run in runs])
         stops = np.array([edges[run.stop] for run in runs])
@@ -144,12 +138,34 @@ def build_segments(
     return tuple(sorted(segments, key=lambda segment: (segment.start_seconds, segment.stop_seconds)))
 
 
+def assign_labels(
+    scores: NDArray[np.float64], *, task: Task, threshold: float, allowed: Sequence[bool]
+) -> list[NDArray[np.int64]]:
+    """The label of each window: one sequence with ``single_label``, one for each allowed label with ``multi_label``.
+
+    Args:
+        scores: ``(W, K)`` float64, smoothed.
+        task: how the scores are normalised.
+        threshold: smallest smoothed score of a window that has a label.
+        allowed: K flags; a window has no other label.
+
+    Returns:
+        Label indexes, each ``(W,)``, or :data:`NO_LABEL`.
+    """
+    columns = np.flatnonzero(allowed)
+    if task == "multi_label":
+        return [np.where(scores[:, column] >= threshold, column, NO_LABEL) for column in columns]
+    best = columns[np.argmax(scores[:, columns], axis=1)]
+    reached = scores[np.arange(len(best)), best] >= threshold
+    return [np.where(reached, best, NO_LABEL)]
+
+
 def _runs(assigned: NDArray[np.int64]) -> list[_Run]:
     """The runs of equal labels in ``(W,)`` label indexes, without those of no label."""
     changes = (np.flatnonzero(np.diff(assigned)) + 1).tolist()
     bounds = zip([0, *changes], [*changes, len(assigned)], strict=True)
     runs = [_Run(first, stop, int(assigned[first])) for first, stop in bounds]
-    return [run for run in runs if run.label != _NO_LABEL]
+    return [run for run in runs if run.label != NO_LABEL]
 
 
 def _without_short_runs(
@@ -158,14 +174,14 @@ def _without_short_runs(
     """``assigned`` (W,) without the runs that are too short; a gap that they leave inside one label is closed."""
     runs = _runs(assigned)
     durations = [float(edges[run.stop] - edges[run.first]) for run in runs]
-    kept = [duration >= min_segment_seconds - _DURATION_TOLERANCE_SECONDS for duration in durations]
+    kept = [duration >= min_segment_seconds - DURATION_TOLERANCE_SECONDS for duration in durations]
     if runs and edges[-1] - edges[0] < min_segment_seconds:
         kept[durations.index(max(durations))] = True
     result = assigned.copy()
     dropped = np.zeros(len(assigned), dtype=np.int64)
     for run, keep in zip(runs, kept, strict=True):
         if not keep:
-            result[run.first : run.stop] = _NO_LABEL
+            result[run.first : run.stop] = NO_LABEL
             dropped[run.first : run.stop] = 1
     for gap in _runs(dropped - 1):
         inside = gap.first > 0 and gap.stop < len(result)
