@@ -20,6 +20,8 @@ from handler.label_choice import LabelChoice
 from handler.windows import Schedule, Span
 from handler.zero_shot import ZeroShotScorer
 from models.config import Modality
+from models.fusion.base import Fusion
+from models.zero_shot import WindowMeans
 
 Hops = NDArray[Any]
 """``(h, ...)``: of a modality's hops the tokens ``(h, S, D)`` float32, or what :meth:`Transforms.gather` gives of them
@@ -193,7 +195,8 @@ class RollingScorer:
         num_labels = len(config.labels)
         if self.choice is not None and config.zero_shot is not None:
             num_labels = len(self.choice.labels) + (config.zero_shot.none_label is not None)
-        width = int(self.scorer.model.fusion.output_width)
+        fusion = self.scorer.model.fusion
+        width = fusion.output_width if isinstance(fusion, Fusion | WindowMeans) else 0
         return ScoredWindows(np.zeros((0, num_labels)), np.zeros((0, width), dtype=np.float32))
 
 

@@ -46,7 +46,7 @@ def cut_clip(clip: Clip, first: int, stop: int) -> Clip:
         return None if hops is None else hops[first:stop]
 
     schedule, stride = clip.schedule, clip.schedule.stride_seconds
-    span = Span(schedule.hop_span(first).start_seconds, min(schedule.span.start_seconds + stop * stride, 1e9))
+    span = Span(schedule.hop_span(first).start_seconds, schedule.span.start_seconds + stop * stride)
     return replace(
         clip,
         schedule=Schedule(span, stride, schedule.window_hops, stop - first),
@@ -86,7 +86,7 @@ def begins_late_and_ends_early(num_hops: int) -> Clip:
 
 
 @pytest.mark.parametrize("num_hops_a_piece", [8, 16, 64])
-@pytest.mark.parametrize("num_hops", [1, 3, 4, 8, 19, 64, 67, 200])
+@pytest.mark.parametrize("num_hops", [1, 3, 4, 8, 67, 131])
 def test_pieces_score_as_the_whole_to_the_last_bit(num_hops: int, num_hops_a_piece: int) -> None:
     for clip in (make_clip(num_hops), begins_late_and_ends_early(num_hops), make_clip(num_hops, ("audio",))):
         assert same(roll(whole_batches(), cut_every(clip, num_hops_a_piece)), SCORER.score(clip))
@@ -208,6 +208,7 @@ def test_encoders_that_see_whole_windows_see_the_same_ones(num_hops: int, tmp_pa
     scorer = Scorer(model, Transforms(config, None), CPU)
     rng = np.random.default_rng(0)
     assert config.video is not None
+    assert config.audio is not None
     frames = (num_hops, config.video.frames_per_hop, 3, config.video.size, config.video.size)
     hops = np.arange(num_hops)
     clip = replace(
