@@ -66,7 +66,7 @@ class _Kernel:
     @property
     def taps(self) -> int:
         """Weights of one output sample, some of them zero."""
-        return self.weights.shape[1]
+        return int(self.weights.shape[1])
 
     def first(self, place: int) -> int:
         """The first input sample that output sample ``place`` needs; negative ones are silence."""

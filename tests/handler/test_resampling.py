@@ -127,7 +127,7 @@ def test_a_state_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="a state counts from 0, got -1 and 0 samples"):
         ResamplerState(-1, 0, np.zeros(0, dtype=np.float32))
     with pytest.raises(ValueError, match=r"the tail must be \(L,\) float32, got \(2,\) float64"):
-        ResamplerState(0, 0, np.zeros(2))
+        ResamplerState(0, 0, np.zeros(2))  # type: ignore[arg-type]
 
 
 def test_it_needs_no_torch() -> None:
