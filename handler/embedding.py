@@ -122,7 +122,7 @@ class Embedder:
         def forward(*batch: Tensor) -> Tensor:
             return self.towers.embed_windows(modality, *batch)
 
-        return run_micro_batches(forward, (tokens, mask), size=WINDOWS_PER_BATCH, runtime=self.runtime)
+        return run_micro_batches(forward, (tokens, mask), size=WINDOWS_PER_BATCH, item="window", runtime=self.runtime)
 
 
 def _build_towers(checkpoint: Checkpoint, scorer: Scorer) -> Towers:

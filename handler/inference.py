@@ -93,7 +93,9 @@ class Scorer:
 
         inputs = self._window_inputs(encoded, names)
         report = self._reporter("windows")
-        outputs = run_micro_batches(forward, inputs, size=WINDOWS_PER_BATCH, runtime=self.runtime, report=report)
+        outputs = run_micro_batches(
+            forward, inputs, size=WINDOWS_PER_BATCH, item="window", runtime=self.runtime, report=report
+        )
         logits, fused = outputs.split((len(config.labels), outputs.shape[1] - len(config.labels)), dim=-1)
         scores = score_logits(logits, config.head.task, self.temperature)
         return ScoredWindows(scores=scores.numpy(), embeddings=fused.numpy())
@@ -117,7 +119,9 @@ class Scorer:
             return torch.stack(list(found.values()), dim=1) if found else batch[0].new_zeros(len(batch[0]), 0)
 
         inputs = self._window_inputs(encoded, None)
-        weights = run_micro_batches(forward, inputs, size=WINDOWS_PER_BATCH, runtime=self.runtime).numpy()
+        weights = run_micro_batches(
+            forward, inputs, size=WINDOWS_PER_BATCH, item="window", runtime=self.runtime
+        ).numpy()
         return {pair: weights[:, place] for place, pair in enumerate(pairs) if set(pair) <= set(encoded.tokens)}
 
     def _window_inputs(self, encoded: EncodedClip, names: Collection[Modality] | None) -> list[Tensor]:
@@ -154,7 +158,8 @@ class Scorer:
 
     def _encode(self, modality: Modality, clip: Clip) -> Tensor:
         """Tokens ``(N, S, D)`` of a clip's hops; of its windows, where the encoder sees whole ones."""
-        contents = self.transforms.gather(modality, clip)
+        with stage("transform"):
+            contents = self.transforms.gather(modality, clip)
 
         def prepare_windows(starts: Tensor) -> Sequence[Tensor]:
             places = gather_windows(contents.places, starts.cpu(), clip.schedule.window_hops)
@@ -170,6 +175,7 @@ class Scorer:
                 forward,
                 [starts],
                 size=self.hops_per_batch(modality),
+                item="window",
                 runtime=self.runtime,
                 transform=prepare_windows,
                 report=self._reporter(modality),
@@ -178,6 +184,7 @@ class Scorer:
             forward,
             contents.tensors,
             size=self.hops_per_batch(modality),
+            item="hop",
             runtime=self.runtime,
             transform=partial(self.transforms.prepare, modality),
             report=self._reporter(modality),

@@ -17,9 +17,11 @@ from typing import Literal
 from handler.clip import Clip
 from handler.errors import ActivityError
 
-Stage = Literal["receive", "decode", "encode", "fuse", "explain", "describe", "postprocess"]
-"""``receive`` parses the body; ``encode`` has the transforms in it, as both are done micro-batch by micro-batch;
-``postprocess`` smooths, cuts segments and renders."""
+Stage = Literal["receive", "decode", "transform", "encode", "fuse", "explain", "describe", "postprocess"]
+"""``receive`` parses the body; ``transform`` makes an encoder's inputs of what was decoded; ``postprocess`` smooths,
+cuts segments and renders."""
+Item = Literal["hop", "window"]
+"""What a micro-batch is made of."""
 
 USED = "used"
 _DECIMALS = 6
@@ -35,6 +37,10 @@ class Measures:
     """Of the parts that arrived as bytes or text; none where the request could not be read."""
     windows: int = 0
     """Windows that were scored."""
+    computed: Counter[Item] = field(default_factory=Counter)
+    """Hops that went through an encoder, once for each, and windows through the fusion, padding included."""
+    padding: Counter[Item] = field(default_factory=Counter)
+    """How many of those nobody asked for: they fill up a micro-batch."""
     clip_seconds: float = 0.0
     """Length of what was decoded."""
     modalities: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -47,6 +53,8 @@ class Measures:
         for part, size in other.bytes_by_part.items():
             self.bytes_by_part[part] = self.bytes_by_part.get(part, 0) + size
         self.windows += other.windows
+        self.computed.update(other.computed)
+        self.padding.update(other.padding)
         self.clip_seconds += other.clip_seconds
         self.modalities.update(other.modalities)
 
@@ -81,6 +89,8 @@ class Outcome:
             "seconds": {stage: round(seconds, _DECIMALS) for stage, seconds in measures.seconds.items()},
             "bytes": measures.bytes_by_part,
             "windows": measures.windows,
+            "computed": measures.computed,
+            "padding": measures.padding,
             "clip_seconds": round(measures.clip_seconds, _DECIMALS),
         }
         return json.dumps(values, separators=(",", ":"))
@@ -146,6 +156,21 @@ def note_clip(clip: Clip) -> None:
         measures.modalities.update((name, status.code or USED) for name, status in clip.modalities.items())
 
 
+def note_micro_batches(item: Item, *, asked: int, computed: int) -> None:
+    """Note how many items a call's micro-batches were asked for, and how many they had with their padding."""
+    measures = _current.get()
+    if measures is not None:
+        measures.computed[item] += computed
+        measures.padding[item] += computed - asked
+
+
+def note_seconds(name: Stage, seconds: float) -> None:
+    """Count a part of the running stage's time for another one instead."""
+    measures = _current.get()
+    if measures is not None:
+        measures.seconds[name] = measures.seconds.get(name, 0.0) + seconds
+
+
 def note_windows(count: int) -> None:
     """Note how many windows were scored."""
     measures = _current.get()
@@ -174,10 +199,9 @@ def samples(outcomes: Sequence[Outcome], batch_size: int) -> list[Sample]:
     if not outcomes:
         return []
     model = (outcomes[0].model_name, outcomes[0].model_version)
-    windows = sum(outcome.measures.windows for outcome in outcomes)
-    modalities: Counter[tuple[str, str]] = Counter()
+    total = Measures()
     for outcome in outcomes:
-        modalities.update(outcome.measures.modalities)
+        total.add(outcome.measures)
     found = [
         *(
             Sample("activity_requests_total", "counter", count, (*model, code))
@@ -185,12 +209,17 @@ def samples(outcomes: Sequence[Outcome], batch_size: int) -> list[Sample]:
         ),
         *(
             Sample("activity_modalities_total", "counter", count, (*model, *labels))
-            for labels, count in modalities.items()
+            for labels, count in total.modalities.items()
         ),
+        *(
+            Sample("activity_computed_total", "counter", count, (*model, item))
+            for item, count in total.computed.items()
+        ),
+        *(Sample("activity_padding_total", "counter", count, (*model, item)) for item, count in total.padding.items()),
         Sample("activity_batch_fill_ratio", "histogram", min(1.0, len(outcomes) / batch_size), model),
     ]
-    if windows:
-        found.append(Sample("activity_windows_total", "counter", windows, model))
+    if total.windows:
+        found.append(Sample("activity_windows_total", "counter", total.windows, model))
     for outcome in outcomes:
         found += [
             Sample("activity_stage_seconds", "histogram", round(seconds, _DECIMALS), (*model, name))

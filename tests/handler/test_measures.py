@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
+from handler.batching import run_micro_batches
+from handler.inference import HOPS_PER_BATCH, WINDOWS_PER_BATCH
 from handler.measures import Measures, Outcome, measuring, note_windows, samples, stage, starting_samples
+from handler.runtime import Runtime
 from tests.handler.requests import tiny_pipeline
 from tests.media import Sound, render
 
@@ -56,6 +60,35 @@ def test_a_stage_that_fails_counts_and_nobody_is_measured_afterwards(clock: list
     assert (kept.seconds, kept.windows) == ({"decode": 3.0}, 0)
 
 
+def test_a_transform_has_its_part_of_the_time_of_its_micro_batches(clock: list[float]) -> None:
+    def transform(batch: torch.Tensor) -> tuple[torch.Tensor]:
+        clock[0] += 3.0
+        return (batch,)
+
+    def forward(batch: torch.Tensor) -> torch.Tensor:
+        clock[0] += 1.0
+        return batch
+
+    kept = Measures()
+    runtime = Runtime(torch.device("cpu"), torch.float32, threads=1)
+    with measuring(kept), stage("encode"):
+        run_micro_batches(forward, [torch.zeros(5)], size=2, runtime=runtime, item="hop", transform=transform)
+        run_micro_batches(forward, [torch.zeros(3)], size=2, runtime=runtime)
+    assert kept.seconds == {"transform": pytest.approx(9.0), "encode": pytest.approx(5.0)}
+    assert (kept.computed, kept.padding) == ({"hop": 6}, {"hop": 1})
+
+
+def test_hops_and_windows_that_nobody_asked_for_are_counted() -> None:
+    sound = render("wav", Sound(codec="pcm_s16le", seconds=1.0))
+    ((_, each),) = tiny_pipeline().respond_measured([{"audio": sound, "text": "stir"}], ["a"])
+    kept = each.measures
+    assert kept.computed["window"] == WINDOWS_PER_BATCH
+    assert kept.padding["window"] == WINDOWS_PER_BATCH - kept.windows > 0
+    assert kept.computed["hop"] == 2 * HOPS_PER_BATCH  # of sound and of words
+    assert HOPS_PER_BATCH - 1 < kept.padding["hop"] < 2 * HOPS_PER_BATCH  # the words are one content
+    assert json.loads(each.log_line())["padding"] == kept.padding
+
+
 def test_a_batch_is_measured_by_request() -> None:
     sound = render("wav", Sound(codec="pcm_s16le", seconds=1.0))
     batch: list[dict[str, Any]] = [
@@ -77,12 +110,13 @@ def test_a_batch_is_measured_by_request() -> None:
     ]
     first, unknown, broken, several = (each.measures for each in outcomes)
     assert first.bytes_by_part == {"audio": len(sound), "text": 13}
-    assert set(first.seconds) == {"receive", "decode", "encode", "fuse", "postprocess"}
+    assert set(first.seconds) == {"receive", "decode", "transform", "encode", "fuse", "postprocess"}
     assert first.modalities["audio", "used"] == first.modalities["text", "used"] == 1
     assert first.windows >= 1
     assert first.clip_seconds == pytest.approx(1.0, abs=0.1)
     assert (set(unknown.seconds), unknown.bytes_by_part) == ({"receive", "postprocess"}, {})
     assert (set(broken.seconds), broken.windows) == ({"receive", "decode", "postprocess"}, 0)
+    assert several.computed["window"] == 2 * first.computed["window"]
     assert several.bytes_by_part == {"text": 8}
     assert several.modalities["text", "used"] == 2
 
@@ -118,6 +152,7 @@ def test_every_outcome_begins_at_zero() -> None:
 def test_every_sample_is_one_that_is_declared() -> None:
     used = Counter({("video", "used"): 1, ("text", "not_sent"): 1})
     good = outcome(seconds={"decode": 1.0, "encode": 3.0}, windows=5, clip_seconds=8.0, modalities=used)
+    good.measures.computed["hop"], good.measures.padding["hop"] = 16, 3
     found = samples([good, good, outcome("unknown_part", 400)], 4)
     by_name = {each.name: (each.kind, each.labels) for each in found}
     declared = {each["name"]: (kind, len(each["dimensions"])) for kind, listed in DECLARED.items() for each in listed}
@@ -126,6 +161,7 @@ def test_every_sample_is_one_that_is_declared() -> None:
     assert values["activity_requests_total", "ok"] == 2
     assert values["activity_requests_total", "unknown_part"] == 1
     assert values["activity_windows_total",] == 10
+    assert (values["activity_computed_total", "hop"], values["activity_padding_total", "hop"]) == (32, 6)
     assert values["activity_modalities_total", "text", "not_sent"] == 2
     assert values["activity_batch_fill_ratio",] == 0.75
     assert values["activity_stage_seconds", "encode"] == 3.0

@@ -14,6 +14,7 @@ import yaml
 
 from cli.destination import Destination
 from cli.record import ServerRecord
+from handler.inference import HOPS_PER_BATCH, WINDOWS_PER_BATCH
 from training.synth.render import RenderedClip
 
 pytestmark = pytest.mark.server
@@ -112,10 +113,14 @@ def test_the_dashboard_and_the_alerts_name_what_exists(expression: str, server: 
 def test_the_series_say_what_was_asked(server: ServerRecord) -> None:
     found = scrape(server)
     stages = totals(found["activity_stage_seconds_count"], "stage")
-    assert {"receive", "decode", "encode", "fuse", "postprocess"} <= stages.keys()
+    assert {"receive", "decode", "transform", "encode", "fuse", "postprocess"} <= stages.keys()
     assert stages["receive"] > stages["decode"] > stages["encode"] >= 3
     modalities = {(each["modality"], each["outcome"]) for each in found["activity_modalities_total"]}
     assert {("video", "used"), ("audio", "used"), ("text", "used")} <= modalities
+    computed, padding = (totals(found[f"activity_{name}_total"], "item") for name in ("computed", "padding"))
+    assert computed.keys() == padding.keys() == {"hop", "window"}
+    assert all(0 < padding[item] < computed[item] for item in computed)
+    assert computed["window"] % WINDOWS_PER_BATCH == computed["hop"] % HOPS_PER_BATCH == 0
     factors = found["activity_real_time_factor_sum"], found["activity_real_time_factor_count"]
     total, count = (sum(float(each[""]) for each in values) for values in factors)
     assert count >= 3
