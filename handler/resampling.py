@@ -123,6 +123,11 @@ class StreamResampler:
         return is_next and len(state.tail) == state.num_pushed - self._kernel.first(state.num_given)
 
     @property
+    def num_given(self) -> int:
+        """Output samples so far."""
+        return self._num_given
+
+    @property
     def state(self) -> ResamplerState:
         """Where it stands now."""
         return ResamplerState(self._num_pushed, self._num_given, self._tail)

@@ -140,13 +140,6 @@ def test_timestamps_that_are_rounded_leave_the_sound_whole() -> None:
     assert np.abs(waveform.samples - true_sine(waveform, 50.0)).max() < 1e-6
 
 
-def test_a_block_that_is_wholly_late_is_dropped() -> None:
-    run = audio._Run(rate=1_000, start_seconds=5.0)
-    for seconds, level in ((5.0, 0.25), (5.1, 0.5), (5.0, 0.75), (None, 1.0)):
-        run.append(np.full((2, 100), level, dtype=np.float32), seconds, LIMITS)
-    assert run.take()[::100].tolist() == [0.25, 0.5, 1.0]
-
-
 @pytest.mark.parametrize(
     ("codec", "value", "expected"),
     [
@@ -236,24 +229,6 @@ def test_runs_count_together_against_the_limit_on_seconds(monkeypatch: pytest.Mo
         monkeypatch.setattr(audio, "_decode_all", lambda _: iter((*frames, *faster)))
         with pytest.raises(LimitExceeded, match=r"or more, the limit is 2 s"):
             decode_waveform(container, RATE, Limits(max_duration_seconds=2.0))
-
-
-def test_what_an_overlap_cuts_away_is_not_kept() -> None:
-    run = audio._Run(rate=48_000, start_seconds=0.0)
-    for _ in range(2):
-        run.append(np.ones((1, 1_000), dtype=np.float32), 0.0, LIMITS)
-    assert len(run._waiting) == 1
-    almost_late = audio._Run(rate=1_000, start_seconds=0.0)
-    for place in range(100):
-        almost_late.append(np.ones((1, 1_000), dtype=np.float32), place * 0.03 - 0.97 if place else 0.0, LIMITS)
-    assert sum(piece.base.size for piece in almost_late._waiting if piece.base is not None) < audio._BLOCK_SAMPLES
-
-
-def test_a_gap_counts_against_the_limit_before_it_is_filled() -> None:
-    run = audio._Run(rate=48_000, start_seconds=0.0)
-    with pytest.raises(LimitExceeded, match=r"the clip lasts 10000000000\.000 s or more"):
-        run.append(np.zeros((1, 10), dtype=np.float32), 1e10, LIMITS)
-    assert run.num_samples == 0
 
 
 def test_the_same_bytes_give_the_same_samples() -> None:
