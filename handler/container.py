@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import ctypes
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -143,6 +143,11 @@ class Container:
         """From the earliest start to the latest stop of picture and sound, in seconds."""
         spans = [stream.span for stream in (self.video, self.audio) if stream is not None]
         return Span(min(span.start_seconds for span in spans), max(span.stop_seconds for span in spans))
+
+    def with_packets(self, change: Callable[[Packets], Packets]) -> Container:
+        """The same open file, with the packets of its streams as ``change`` makes them; closing one closes both."""
+        video = self.video and replace(self.video, packets=change(self.video.packets))
+        return Container(self._opened, video, self.audio and replace(self.audio, packets=change(self.audio.packets)))
 
     def close(self) -> None:
         """Free what FFmpeg holds."""
