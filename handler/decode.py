@@ -254,21 +254,27 @@ def _frames_part(picture: _Picture | _Unused, schedule: Schedule, limits: Limits
     if isinstance(picture, _Unused):
         return picture
     times = schedule.frame_times(picture.config.frames_per_hop)
-    frames = _attempt(lambda: _decode_cropped(picture, times, limits))
+    frames = _attempt(lambda: decode_cropped(picture.container, times, picture.config, limits))
     return frames if isinstance(frames, _Unused) else _Part(frames, schedule.hop_mask(picture.span))
 
 
-def _decode_cropped(picture: _Picture, times: NDArray[np.float64], limits: Limits) -> NDArray[np.uint8]:
-    """The frames at ``times``, upright and cropped: ``times.shape + (3, size, size)`` uint8."""
-    size, crop = picture.config.size, picture.config.crop
+def decode_cropped(
+    container: Container, times: NDArray[np.float64], config: VideoConfig, limits: Limits
+) -> NDArray[np.uint8]:
+    """The frames at ``times``, upright and cropped: ``times.shape + (3, size, size)`` uint8.
+
+    Raises:
+        ActivityError: as :func:`handler.video.decode_frames`.
+    """
+    size, crop = config.size, config.crop
     if crop is None:
-        return decode_frames(picture.container, times, size, limits, _geometry(picture.config))
+        return decode_frames(container, times, size, limits, geometry_of(config))
     whole, left, top = crop.pixels(size)
-    frames = decode_frames(picture.container, times, whole, limits)
+    frames = decode_frames(container, times, whole, limits)
     return frames[..., top : top + size, left : left + size].copy()  # the rest is not held on to
 
 
-def _geometry(config: VideoConfig | ImageConfig) -> Geometry | None:
+def geometry_of(config: VideoConfig | ImageConfig) -> Geometry | None:
     """A pretrained encoder's own resizing and cropping, where the model has one."""
     return None if config.pretrained is None else build_geometry(config.pretrained)
 
@@ -290,7 +296,7 @@ def _image_part(
         return _NOT_IN_MODEL
     if data is None:
         return _NOT_SENT
-    return _everywhere(_attempt(lambda: decode_image(data, image.size, limits, _geometry(image))), schedule)
+    return _everywhere(_attempt(lambda: decode_image(data, image.size, limits, geometry_of(image))), schedule)
 
 
 def _row_part(
