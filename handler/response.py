@@ -7,7 +7,7 @@ nothing of the moment (cost, time) is in the body unless the request asked for i
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from handler.errors import ActivityError
 from handler.explanation import Explanation, explanation_values
 from handler.options import AnswerFormat
 from handler.segments import Activity, Segment
-from handler.windows import Schedule, WindowSelection
+from handler.windows import Schedule, Span, WindowSelection
 from models.config import MODALITIES, Modality
 
 CONTENT_TYPES: dict[AnswerFormat, str] = {
@@ -83,6 +83,8 @@ class Response:
     body: bytes
     code: str = "ok"
     """``ok``, or the code of the error that it says; for the log and the metrics."""
+    rest: Generator[bytes, None, str] | None = None
+    """What follows the body, in pieces as they become ready; returns the code that ``code`` becomes by it."""
 
 
 def render_prediction(prediction: Prediction, answer_format: AnswerFormat) -> Response:
@@ -129,38 +131,78 @@ def _prediction_values(prediction: Prediction) -> dict[str, Any]:
     values: dict[str, Any] = {
         "status": 200,
         "model": {"name": prediction.model_name, "version": prediction.model_version},
-        "start_seconds": _rounded(span.start_seconds),
-        "duration_seconds": _rounded(span.duration_seconds),
-        "modalities": {
-            name: _status_values(prediction.modalities[name]) for name in sorted(prediction.modalities, key=_place)
-        },
-        "activities": [{"label": item.label, "score": _rounded(item.score)} for item in prediction.activities],
-        "segments": [_segment_values(segment) for segment in prediction.segments],
+        "start_seconds": rounded(span.start_seconds),
+        "duration_seconds": rounded(span.duration_seconds),
+        "modalities": modality_values(prediction.modalities),
+        "activities": activity_values(prediction.activities),
+        "segments": [segment_values(segment) for segment in prediction.segments],
     }
-    if prediction.windows is not None:
-        values["windows"] = _window_values(prediction.windows)
-    if prediction.embedding is not None:
-        values["embedding"] = [_rounded(value) for value in prediction.embedding.tolist()]
-    if prediction.timing is not None:
-        values["timing"] = {stage: _rounded(seconds) for stage, seconds in prediction.timing.items()}
-    if prediction.transcript is not None:
-        values["transcript"] = [
-            {"start_seconds": _rounded(cue.start_seconds), "stop_seconds": _rounded(cue.stop_seconds), "text": cue.text}
-            for cue in prediction.transcript
-        ]
+    extra = prediction.windows
+    if extra is not None:
+        spans = [extra.windows.window_span(position) for position in range(len(extra.windows))]
+        values["windows"] = window_values(spans, extra.labels, extra.scores, extra.smoothed)
+    values |= extra_values(prediction.embedding, prediction.timing, prediction.transcript)
     if prediction.explanation is not None:
         values["explanation"] = explanation_values(prediction.explanation)
     return values
 
 
-def _segment_values(segment: Segment) -> dict[str, Any]:
+def segment_values(segment: Segment) -> dict[str, Any]:
+    """A segment as it stands in the answer."""
     values: dict[str, Any] = {
-        "start_seconds": _rounded(segment.start_seconds),
-        "stop_seconds": _rounded(segment.stop_seconds),
+        "start_seconds": rounded(segment.start_seconds),
+        "stop_seconds": rounded(segment.stop_seconds),
         "label": segment.label,
-        "score": _rounded(segment.score),
+        "score": rounded(segment.score),
     }
     return values if segment.description is None else {**values, "description": segment.description}
+
+
+def activity_values(activities: Sequence[Activity]) -> list[dict[str, Any]]:
+    """The activities as they stand in the answer."""
+    return [{"label": item.label, "score": rounded(item.score)} for item in activities]
+
+
+def modality_values(modalities: Mapping[Modality, ModalityStatus]) -> dict[str, Any]:
+    """The statuses of the modalities as they stand in the answer."""
+    return {name: _status_values(modalities[name]) for name in sorted(modalities, key=_place)}
+
+
+def window_values(
+    spans: Sequence[Span], labels: Sequence[str], scores: NDArray[np.float64], smoothed: NDArray[np.float64]
+) -> list[dict[str, Any]]:
+    """Windows as they stand in the answer: W spans, K labels, scores ``(W, K)`` before and after smoothing."""
+    return [
+        {
+            "start_seconds": rounded(span.start_seconds),
+            "stop_seconds": rounded(span.stop_seconds),
+            "scores": _labelled(labels, before),
+            "smoothed": _labelled(labels, after),
+        }
+        for span, before, after in zip(spans, scores, smoothed, strict=True)
+    ]
+
+
+def extra_values(
+    embedding: NDArray[np.floating] | None, timing: Mapping[str, float] | None, transcript: Sequence[Cue] | None
+) -> dict[str, Any]:
+    """Those of these extras that there are, as they stand in the answer."""
+    values: dict[str, Any] = {}
+    if embedding is not None:
+        values["embedding"] = [rounded(value) for value in embedding.tolist()]
+    if timing is not None:
+        values["timing"] = {stage: rounded(seconds) for stage, seconds in timing.items()}
+    if transcript is not None:
+        values["transcript"] = [
+            {"start_seconds": rounded(cue.start_seconds), "stop_seconds": rounded(cue.stop_seconds), "text": cue.text}
+            for cue in transcript
+        ]
+    return values
+
+
+def rounded(value: float) -> float:
+    """A score or a time as it stands in the answer."""
+    return round(float(value), _DECIMALS) + 0.0  # minus zero becomes zero
 
 
 def _place(modality: Modality) -> int:
@@ -173,36 +215,28 @@ def _status_values(status: ModalityStatus) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def _window_values(extra: WindowScores) -> list[dict[str, Any]]:
-    values = []
-    for position in range(len(extra.windows)):
-        span = extra.windows.window_span(position)
-        values.append(
-            {
-                "start_seconds": _rounded(span.start_seconds),
-                "stop_seconds": _rounded(span.stop_seconds),
-                "scores": _labelled(extra.labels, extra.scores[position]),
-                "smoothed": _labelled(extra.labels, extra.smoothed[position]),
-            }
-        )
-    return values
-
-
 def _labelled(labels: Sequence[str], scores: NDArray[np.float64]) -> dict[str, float]:
-    return dict(zip(labels, map(_rounded, scores.tolist()), strict=True))
-
-
-def _rounded(value: float) -> float:
-    return round(float(value), _DECIMALS) + 0.0  # minus zero becomes zero
+    return dict(zip(labels, map(rounded, scores.tolist()), strict=True))
 
 
 def _render_ndjson(values: Mapping[str, Any]) -> bytes:
     """Header, windows, segments: what is computed first is said first, and a reader needs no line but its own."""
     header = {key: value for key, value in values.items() if key not in ("windows", "segments")}
-    lines = [{"type": "header", **header}]
-    lines += [{"type": "window", **window} for window in values.get("windows", ())]
-    lines += [{"type": "segment", **segment} for segment in values["segments"]]
-    return b"".join(encode_json(line) + b"\n" for line in lines)
+    lines = [
+        encode_line("header", header),
+        *(encode_line("window", window) for window in values.get("windows", ())),
+        *(encode_line("segment", segment) for segment in values["segments"]),
+    ]
+    return b"".join(lines)
+
+
+def encode_line(kind: str, values: Mapping[str, Any]) -> bytes:
+    """One line of NDJSON, whose ``type`` comes first.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    return encode_json({"type": kind, **values}) + b"\n"
 
 
 def _render_vtt(segments: Sequence[Segment]) -> str:
