@@ -94,14 +94,20 @@ def decode_onto(line: SoundLine, stream: AudioStream) -> Iterator[Placed]:
 
 def _decode_all(stream: AudioStream) -> Iterator[av.AudioFrame]:
     """Every frame that comes out; faulty packets are passed over."""
+    context = ready_context(stream)
+    for item in (*stream.packets.items, None):
+        with suppress(av.FFmpegError):
+            yield from context.decode(item)
+
+
+def ready_context(stream: AudioStream) -> av.AudioCodecContext:
+    """The stream's decoder, set to begin anew, on the caller's thread."""
     context = stream.handle.codec_context
     if not context.is_open:
         context.thread_count = 1
         context.thread_type = ThreadType.NONE
     context.flush_buffers()
-    for item in (*stream.packets.items, None):
-        with suppress(av.FFmpegError):
-            yield from context.decode(item)
+    return context
 
 
 def read_format(frame: av.AudioFrame) -> SoundFormat:

@@ -23,11 +23,12 @@ from handler.container import Container, open_container
 from handler.errors import ActivityError, LimitExceeded, NoUsableModality, UndecodableMedia
 from handler.image import decode_image
 from handler.limits import Limits
+from handler.picture import Geometry
 from handler.request import ActivityRequest
 from handler.tabular import parse_row
 from handler.text import parse_text
 from handler.vectors import cut_vectors, parse_vectors
-from handler.video import Geometry, decode_frames
+from handler.video import decode_frames
 from handler.windows import Schedule, Span, build_schedule
 from models.config import Modality, ModelConfig
 from models.encoder_config import AudioConfig, ImageConfig, VectorConfig, VideoConfig
@@ -386,15 +387,18 @@ def cut_samples(waveform: Waveform, schedule: Schedule, config: AudioConfig) -> 
     return windows.copy()  # the view is read-only, and of a single hop it is contiguous already
 
 
-def cut_words(words: Words, schedule: Schedule) -> tuple[str, ...]:
-    """The words of each hop: those of the cues that overlap it, in order; words without times stand on every hop."""
+def cut_words(words: Words, schedule: Schedule, first_hop: int = 0) -> tuple[str, ...]:
+    """The words of each hop from ``first_hop`` on: those of the cues that overlap it, in order.
+
+    Words without times stand on every hop.
+    """
     if words.untimed is not None:
-        return (words.untimed,) * schedule.num_hops
-    texts: list[dict[str, None]] = [{} for _ in range(schedule.num_hops)]
+        return (words.untimed,) * (schedule.num_hops - first_hop)
+    texts: list[dict[str, None]] = [{} for _ in range(schedule.num_hops - first_hop)]
     start, stride = schedule.span.start_seconds, schedule.stride_seconds
     for cue in words.cues:
-        first = max(0, int(np.floor((cue.start_seconds - start) / stride)))
+        first = max(first_hop, int(np.floor((cue.start_seconds - start) / stride)))
         stop = min(schedule.num_hops, int(np.ceil((cue.stop_seconds - start) / stride)))
         for hop in range(first, stop):
-            texts[hop][cue.text] = None  # said once, however many cues repeat it
+            texts[hop - first_hop][cue.text] = None  # said once, however many cues repeat it
     return tuple(" ".join(parts) for parts in texts)
