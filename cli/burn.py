@@ -21,7 +21,8 @@ from handler.container import VIDEO_CODECS, Container, VideoStream, open_contain
 from handler.errors import UndecodableMedia, UnsupportedMedia
 from handler.limits import Limits
 from handler.packets import REMEDY
-from handler.video import decode_all, orient, to_rgb
+from handler.picture import orient, to_rgb
+from handler.video import decode_all
 from handler.windows import Span
 
 PLAIN_SIZE = (640, 360)

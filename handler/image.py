@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from handler.container import open_untrusted
 from handler.errors import ActivityError, LimitExceeded, UndecodableMedia, UnsupportedMedia
 from handler.limits import Limits
-from handler.video import Geometry, to_rgb, to_square
+from handler.picture import Geometry, to_rgb, to_square
 
 FORMATS = ("png_pipe", "apng", "jpeg_pipe", "webp_pipe", "bmp_pipe", "gif")
 """FFmpeg demuxers that a picture may be opened with: none of them opens another file or a socket."""

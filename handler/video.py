@@ -7,31 +7,28 @@ Two ways give the same pixels:
 - the sequential way decodes everything. It is the reference, and takes over wherever a wanted frame does not come out
   of the planned way, or comes out damaged, or where the timestamps do not tell the frames apart.
 
-In both only wanted frames are converted, by swscale, straight from the decoder's format and size to planar RGB of the
-size asked for, with area averaging; or, for an encoder that brings its own resizing and cropping, to RGB of the frame's
-size, which is then done so frame by frame. Colour space and range are those that the frame declares, as swscale reads
-them.
+In both only wanted frames are converted, straight to the size asked for (:mod:`handler.picture`); or, for an encoder
+that brings its own resizing and cropping, to RGB of the frame's size, which is then done so frame by frame.
+
+A long recording is decoded in pieces, in one walk over its packets, whatever the groups of pictures are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import av
 import numpy as np
 from av.codec.context import ThreadType
-from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from handler.container import VIDEO_CODECS, Container, VideoStream, decoder_options
 from handler.errors import ActivityError, LimitExceeded, UndecodableMedia, UnsupportedMedia
+from handler.frame_pieces import FramePieces
 from handler.limits import Limits
 from handler.packets import REMEDY, Packets
-
-Geometry = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
-"""From an upright picture ``(3, H, W)`` uint8 RGB of its own size to ``(3, size, size)`` uint8."""
+from handler.picture import Converter, Geometry, check_pixels
 
 _ROUNDING_SECONDS = 1e-6
 """A frame that starts this little after a wanted time counts as shown: both are rounded floats."""
@@ -50,43 +47,6 @@ class _Run:
 
 class _Missing(Exception):
     """The planned way did not give each wanted frame."""
-
-
-class _Frames:
-    """Takes decoded frames, converts those that are wanted and puts each at all its places."""
-
-    def __init__(self, size: int, num_times: int, limits: Limits, geometry: Geometry | None = None) -> None:
-        self.images = np.zeros((num_times, 3, size, size), dtype=np.uint8)
-        self.missing: set[int] = set()
-        self._places: dict[int, NDArray[np.intp]] = {}
-        self._size = size
-        self._geometry = geometry
-        self._limits = limits
-        self._reformatter = VideoReformatter()
-
-    def want(self, pts: NDArray[np.int64]) -> None:
-        """Ask for the frame of ``pts[i]`` at place ``i``, for all places."""
-        order = np.argsort(pts, kind="stable")
-        ticks, starts = np.unique(pts[order], return_index=True)
-        self._places = dict(zip(ticks.tolist(), np.split(order, starts[1:]), strict=True))
-        self.missing = set(self._places)
-
-    def wants(self, ticks: int) -> bool:
-        """Whether the frame of this pts was asked for."""
-        return ticks in self._places
-
-    def take(self, frame: av.VideoFrame, ticks: int) -> None:
-        """Look at a decoded frame."""
-        check_pixels(frame.width, frame.height, self._limits)
-        places = self._places.get(ticks)
-        if places is not None:
-            self.images[places] = self._convert(frame)
-            self.missing.discard(ticks)
-
-    def _convert(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
-        if self._geometry is None:
-            return orient(to_square(frame, self._size, self._reformatter), frame)
-        return self._geometry(orient(to_rgb(frame, self._reformatter), frame))
 
 
 def decode_frames(
@@ -116,46 +76,59 @@ def decode_frames(
         LimitExceeded: a frame with too many pixels, declared or decoded.
         UndecodableMedia: no frame came out.
     """
-    stream = _checked_stream(container, limits)
     times = np.asarray(times_seconds, dtype=np.float64)
+    (images,) = decode_frame_pieces(container, [times.ravel()], size, limits, geometry)
+    return images.reshape(*times.shape, 3, size, size)
+
+
+def decode_frame_pieces(
+    container: Container,
+    times_seconds: Sequence[NDArray[np.float64]],
+    size: int,
+    limits: Limits,
+    geometry: Geometry | None = None,
+) -> Iterator[NDArray[np.uint8]]:
+    """As :func:`decode_frames`, piece by piece: what one piece holds is given before the next is begun.
+
+    A packet is decoded once, or up to three times where the sequential way has to take over: it learns in one pass
+    what comes out, so that only the frames that are wanted have to be converted in the next.
+
+    Args:
+        container: as for :func:`decode_frames`, as are ``size``, ``limits`` and ``geometry``.
+        times_seconds: for each piece ``(n,)`` float64, at least one piece; those of a later one are later.
+        size: see ``container``.
+        limits: see ``container``.
+        geometry: see ``container``.
+
+    Returns:
+        For each piece ``(n, 3, size, size)`` uint8.
+
+    Raises:
+        ActivityError: as :func:`decode_frames`; and, of several pieces, where frames come far from the order of their
+            times.
+    """
+    stream = checked_picture(container, limits)
+    converter = Converter(size, geometry)
     try:
-        images = _decode_planned(stream, times.ravel(), size, limits, geometry)
-        if images is None:
-            images = _decode_sequential(stream, times.ravel(), size, limits, geometry)
+        num_given = 0
+        for images in _decode_planned(stream, times_seconds, converter, limits):
+            yield images
+            num_given += 1
+        if num_given < len(times_seconds):
+            yield from _decode_sequential(stream, times_seconds[num_given:], converter, limits)
     except ActivityError:
         raise
     except Exception as exc:
         raise UndecodableMedia(f"the picture of codec {stream.codec} does not decode", remedy=REMEDY) from exc
-    return images.reshape(*times.shape, 3, size, size)
 
 
-def to_square(frame: av.VideoFrame, size: int, reformatter: VideoReformatter) -> NDArray[np.uint8]:
-    """Squash a frame into a square by area averaging: ``(3, size, size)`` uint8 RGB."""
-    scaled = reformatter.reformat(frame, size, size, "gbrp", interpolation=Interpolation.AREA, threads=1)
-    planes = [np.frombuffer(memoryview(plane), np.uint8).reshape(size, -1)[:, :size] for plane in scaled.planes]
-    return np.stack([planes[2], planes[0], planes[1]])
-
-
-def to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> NDArray[np.uint8]:
-    """A frame at its own size: ``(3, H, W)`` uint8 RGB, converted as PyAV's own ``to_ndarray`` does."""
-    picture = reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
-    return np.asarray(picture.transpose(2, 0, 1), dtype=np.uint8)
-
-
-def check_pixels(width: int, height: int, limits: Limits) -> None:
-    """Hold a frame's size against the limit.
+def checked_picture(container: Container, limits: Limits) -> VideoStream:
+    """The picture of a file, if what it declares can be decoded.
 
     Raises:
-        LimitExceeded: naming both.
+        UnsupportedMedia: there is none, or its codec is not in :data:`handler.container.VIDEO_CODECS`.
+        LimitExceeded: its frames have too many pixels.
     """
-    if width * height > limits.max_frame_pixels:
-        raise LimitExceeded(
-            f"a frame has {width} x {height} pixels, the limit is {limits.max_frame_pixels} in all",
-            remedy="Send the clip at a lower resolution, for example 1280 x 720.",
-        )
-
-
-def _checked_stream(container: Container, limits: Limits) -> VideoStream:
     stream = container.video
     if stream is None:
         raise UnsupportedMedia("the file has no picture", remedy=REMEDY)
@@ -169,71 +142,98 @@ def _checked_stream(container: Container, limits: Limits) -> VideoStream:
 
 
 def _decode_planned(
-    stream: VideoStream,
-    times: NDArray[np.float64],
-    size: int,
-    limits: Limits,
-    geometry: Geometry | None = None,
-) -> NDArray[np.uint8] | None:
-    """Decode what is needed; ``(N, 3, size, size)`` uint8, or None when the plan did not give every frame."""
+    stream: VideoStream, times: Sequence[NDArray[np.float64]], converter: Converter, limits: Limits
+) -> Iterator[NDArray[np.uint8]]:
+    """Decode what is needed; the pieces up to the first of which the plan does not give every frame."""
     packets = stream.packets
     if not packets.is_exact:
-        return None
+        return
     wanted = _shown_at(times, np.sort(packets.pts[packets.is_shown]), packets)
-    frames = _Frames(size, len(times), limits, geometry)
-    frames.want(wanted)
-    is_wanted = packets.is_shown & np.isin(packets.pts, wanted)
+    frames = FramePieces(wanted, converter, limits)
+    is_wanted = packets.is_shown & np.isin(packets.pts, np.concatenate(wanted))
+    yield from frames.completed()  # a piece without a place
     try:
         for run in _plan_runs(packets, is_wanted):
-            _decode_run(stream, run, is_wanted, frames, limits)
+            for frame, ticks in _decode_run(stream, run, is_wanted, frames.wants, limits):
+                frames.take(frame, ticks)
+                yield from frames.completed()
     except LimitExceeded:
         raise
     except Exception:  # noqa: BLE001 (whatever it was, decoding everything is the answer)
-        return None
-    return None if frames.missing else frames.images
+        return
 
 
 def _decode_sequential(
-    stream: VideoStream,
-    times: NDArray[np.float64],
-    size: int,
-    limits: Limits,
-    geometry: Geometry | None = None,
+    stream: VideoStream, times: Sequence[NDArray[np.float64]], converter: Converter, limits: Limits
+) -> Iterator[NDArray[np.uint8]]:
+    """Decode everything, in one pass where there is one piece and the packets' pts are true, else in two.
+
+    Raises:
+        UndecodableMedia: no frame came out.
+    """
+    if len(times) == 1:
+        yield _decode_at_once(stream, times[0], converter, limits)
+        return
+    seen = np.fromiter(_learn_ticks(stream, limits), dtype=np.int64)
+    _check_some(seen, stream, limits)
+    ticks, last_places = np.unique(seen[::-1], return_index=True)
+    last_places = len(seen) - 1 - last_places
+    wanted = [last_places[np.searchsorted(ticks, shown)] for shown in _shown_at(times, ticks, stream.packets)]
+    frames = FramePieces(wanted, converter, limits)
+    for place, (frame, _) in enumerate(decode_all(stream, limits)):
+        frames.take(frame, place)
+        yield from frames.completed()
+        if frames.is_done:
+            return
+    raise UndecodableMedia("the picture gives other frames when it is decoded again", remedy=REMEDY)
+
+
+def _learn_ticks(stream: VideoStream, limits: Limits) -> Iterator[int]:
+    for frame, ticks in decode_all(stream, limits):
+        check_pixels(frame.width, frame.height, limits)
+        yield ticks
+
+
+def _decode_at_once(
+    stream: VideoStream, times: NDArray[np.float64], converter: Converter, limits: Limits
 ) -> NDArray[np.uint8]:
     """Decode everything; ``(N, 3, size, size)`` uint8.
 
     The packets' pts tell which frames are wanted; if what comes out says otherwise, what came out counts, and the
     frames are decoded once more.
-
-    Raises:
-        UndecodableMedia: no frame came out.
     """
     packets = stream.packets
-    frames = _Frames(size, len(times), limits, geometry)
-    wanted = _shown_at(times, np.unique(packets.pts[packets.is_shown]), packets)
+    (wanted,) = _shown_at([times], np.unique(packets.pts[packets.is_shown]), packets)
     for _ in range(2):
-        frames.want(wanted)
+        frames = FramePieces([wanted], converter, limits)
         seen = []
         for frame, ticks in decode_all(stream, limits):
             frames.take(frame, ticks)
             seen.append(ticks)
-        if not seen:
-            raise UndecodableMedia(
-                f"no frame of at most {limits.max_frame_pixels} pixels came out of the {len(packets.items)} packets"
-                f" of codec {stream.codec}",
-                remedy=REMEDY,
-            )
-        shown = _shown_at(times, np.unique(np.array(seen, dtype=np.int64)), packets)
+        _check_some(seen, stream, limits)
+        (shown,) = _shown_at([times], np.unique(np.array(seen, dtype=np.int64)), packets)
         if np.array_equal(shown, wanted):
             break
         wanted = shown
     return frames.images
 
 
-def _shown_at(times: NDArray[np.float64], pts: NDArray[np.int64], packets: Packets) -> NDArray[np.int64]:
-    """The pts, of those given in rising order, of the frame shown at each time."""
-    places = np.searchsorted(packets.seconds(pts), times + _ROUNDING_SECONDS, side="right") - 1
-    return np.asarray(pts[np.maximum(places, 0)])
+def _check_some(seen: Sequence[int] | NDArray[np.int64], stream: VideoStream, limits: Limits) -> None:
+    if not len(seen):
+        raise UndecodableMedia(
+            f"no frame of at most {limits.max_frame_pixels} pixels came out of the {len(stream.packets.items)} packets"
+            f" of codec {stream.codec}",
+            remedy=REMEDY,
+        )
+
+
+def _shown_at(
+    times: Sequence[NDArray[np.float64]], pts: NDArray[np.int64], packets: Packets
+) -> list[NDArray[np.int64]]:
+    """The pts, of those given in rising order, of the frame shown at each time of each piece."""
+    starts = packets.seconds(pts)
+    places = [np.searchsorted(starts, piece + _ROUNDING_SECONDS, side="right") - 1 for piece in times]
+    return [np.asarray(pts[np.maximum(of_piece, 0)]) for of_piece in places]
 
 
 def _plan_runs(packets: Packets, is_wanted: NDArray[np.bool_]) -> Iterator[_Run]:
@@ -259,8 +259,10 @@ def _plan_runs(packets: Packets, is_wanted: NDArray[np.bool_]) -> Iterator[_Run]
         yield run
 
 
-def _decode_run(stream: VideoStream, run: _Run, is_wanted: NDArray[np.bool_], frames: _Frames, limits: Limits) -> None:
-    """Feed one run and drain the decoder.
+def _decode_run(
+    stream: VideoStream, run: _Run, is_wanted: NDArray[np.bool_], wants: Callable[[int], bool], limits: Limits
+) -> Iterator[tuple[av.VideoFrame, int]]:
+    """Feed one run and drain the decoder; give each frame that comes out with its pts.
 
     Raises:
         _Missing: the run does not begin with a key frame, whatever the container says; frames come out in another
@@ -283,9 +285,9 @@ def _decode_run(stream: VideoStream, run: _Run, is_wanted: NDArray[np.bool_], fr
                 raise _Missing
             latest = frame.pts
             is_false_start = run.start > 0 and frame.pts == start_pts and not frame.key_frame
-            if is_false_start or (frame.is_corrupt and frames.wants(frame.pts)):
+            if is_false_start or (frame.is_corrupt and wants(frame.pts)):
                 raise _Missing
-            frames.take(frame, frame.pts)
+            yield frame, frame.pts
 
 
 class _Clock:
@@ -337,31 +339,3 @@ def _ready_context(stream: VideoStream, limits: Limits) -> av.VideoCodecContext:
     context.flush_buffers()
     context.skip_frame = "DEFAULT"
     return context
-
-
-def orient(image: NDArray[np.uint8], frame: av.VideoFrame) -> NDArray[np.uint8]:
-    """Turn a picture ``(3, H, W)`` as the frame's display matrix asks.
-
-    The matrix sends (x, y) to (a x + c y, b x + d y). Of the eight ways to turn and mirror a square the nearest is
-    taken: cameras write no other, and a slanted picture would need corners that nobody filmed.
-    """
-    matrix = _display_matrix(frame)
-    if matrix is None:
-        return image
-    a, b, c, d = matrix
-    across, down = a, d
-    if abs(b) + abs(c) > abs(a) + abs(d):
-        image = image.transpose(0, 2, 1)
-        across, down = c, b
-    return image[:, :: -1 if down < 0 else 1, :: -1 if across < 0 else 1]
-
-
-def _display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int] | None:
-    """``a, b, c, d`` of the display matrix, nine native int32 in rows of (a, b, u), (c, d, v), (x, y, w)."""
-    try:
-        side_data: Any = frame.side_data
-        matrix = side_data["DISPLAYMATRIX"]
-    except (KeyError, ValueError):  # none, or side data of a kind that PyAV does not know
-        return None
-    a, b, _, c, d = np.frombuffer(bytes(matrix), dtype=np.int32)[:5].tolist()
-    return a, b, c, d

@@ -17,6 +17,7 @@ from handler.container import VideoStream, open_container
 from handler.errors import ActivityError, LimitExceeded, UndecodableMedia, UnsupportedMedia
 from handler.limits import Limits
 from handler.packets import Packets
+from handler.picture import Converter
 from handler.video import decode_frames
 from handler.windows import Span
 from tests.media import (
@@ -103,6 +104,16 @@ def decoded_places(images: NDArray[np.uint8]) -> list[int]:
     return [nearest_place(image) for image in images]
 
 
+def planned(stream: VideoStream, times: NDArray[np.float64]) -> NDArray[np.uint8] | None:
+    """The planned way alone; None where it does not give every frame."""
+    return next(video._decode_planned(stream, [times], Converter(SIZE), LIMITS), None)
+
+
+def sequential(stream: VideoStream, times: NDArray[np.float64], size: int = SIZE) -> NDArray[np.uint8]:
+    """The sequential way alone."""
+    return video._decode_at_once(stream, times, Converter(size), LIMITS)
+
+
 def samplings(picture: Picture, start_seconds: float) -> list[NDArray[np.float64]]:
     """Times to ask for: all frames, a few, one alone, each GOP's edge, twice the same, and beyond both ends."""
     shown = picture.times_seconds
@@ -116,12 +127,11 @@ def test_the_planned_way_gives_the_same_bits(name: str) -> None:
     stream = stream_of(render(container, picture))
     start = stream.span.start_seconds
     for times in samplings(picture, start):
-        planned = video._decode_planned(stream, times, SIZE, LIMITS)
-        sequential = video._decode_sequential(stream, times, SIZE, LIMITS)
-        assert planned is not None
-        assert np.array_equal(planned, sequential)
+        by_plan, reference = planned(stream, times), sequential(stream, times)
+        assert by_plan is not None
+        assert np.array_equal(by_plan, reference)
         if name not in INEXACT_GREY:
-            assert decoded_places(sequential) == expected_places(picture, times - start)
+            assert decoded_places(reference) == expected_places(picture, times - start)
 
 
 @pytest.mark.parametrize("name", SEQUENTIAL)
@@ -130,7 +140,7 @@ def test_doubtful_timestamps_are_decoded_sequentially(name: str) -> None:
     data = render(container, picture)
     stream = stream_of(data)
     times = stream.span.start_seconds + picture.times_seconds[:36]
-    assert video._decode_planned(stream, times, SIZE, LIMITS) is None
+    assert planned(stream, times) is None
     with open_container(data, LIMITS) as opened:
         images = decode_frames(opened, times, SIZE, LIMITS)
     places = decoded_places(images)
@@ -163,10 +173,10 @@ def test_what_an_edit_list_cuts_is_never_shown() -> None:
     data = overwrite(data, b"elst", 12, (media_time + 10 * 512).to_bytes(4, "big"))  # begin with frame 10
     stream = stream_of(data)
     times = np.array([-1.0, 0.0, 0.041, 0.4])
-    planned = video._decode_planned(stream, times, SIZE, LIMITS)
-    assert planned is not None
-    assert decoded_places(planned) == [10, 10, 11, 20]
-    assert np.array_equal(planned, video._decode_sequential(stream, times, SIZE, LIMITS))
+    by_plan = planned(stream, times)
+    assert by_plan is not None
+    assert decoded_places(by_plan) == [10, 10, 11, 20]
+    assert np.array_equal(by_plan, sequential(stream, times))
 
 
 @pytest.mark.parametrize("name", ["h264 long gop", "vp8", "mpeg-4 avi", "h263"])
@@ -175,8 +185,8 @@ def test_key_frames_that_are_none_are_found_out(name: str) -> None:
     stream = stream_of(render(container, picture))
     lying = replace(stream, packets=replace(stream.packets, is_key=np.ones(40, dtype=np.bool_)))
     times = np.array([0.5, 1.0, 1.3])
-    assert video._decode_planned(lying, times, SIZE, LIMITS) is None
-    assert decoded_places(video._decode_sequential(lying, times, SIZE, LIMITS)) == [12, 25, 32]
+    assert planned(lying, times) is None
+    assert decoded_places(sequential(lying, times)) == [12, 25, 32]
 
 
 def test_frames_that_come_out_in_another_order_than_their_pts_are_found_out() -> None:
@@ -184,10 +194,9 @@ def test_frames_that_come_out_in_another_order_than_their_pts_are_found_out() ->
     stream = stream_of(render(container, picture))
     trusting = replace(stream, packets=replace(stream.packets, is_exact=True))
     times = stream.span.start_seconds + picture.times_seconds
-    frames = video._Frames(SIZE, 40, LIMITS)
     with pytest.raises(video._Missing):
-        video._decode_run(trusting, video._Run(0, 40), np.ones(40, dtype=np.bool_), frames, LIMITS)
-    assert video._decode_planned(trusting, times, SIZE, LIMITS) is None
+        list(video._decode_run(trusting, video._Run(0, 40), np.ones(40, dtype=np.bool_), lambda _: True, LIMITS))
+    assert planned(trusting, times) is None
 
 
 def test_a_wanted_frame_that_is_damaged_is_found_out() -> None:
@@ -198,8 +207,8 @@ def test_a_wanted_frame_that_is_damaged_is_found_out() -> None:
     stream = stream_of(bytes(data))
     frames = stream.handle.codec_context.decode(stream.packets.items[20]) + stream.handle.codec_context.decode(None)
     assert [frame.is_corrupt for frame in frames] == [True]  # it comes out, patched up
-    assert video._decode_planned(stream, np.array([0.8]), SIZE, LIMITS) is None
-    assert video._decode_planned(stream, np.array([0.7]), SIZE, LIMITS) is not None
+    assert planned(stream, np.array([0.8])) is None
+    assert planned(stream, np.array([0.7])) is not None
 
 
 @pytest.mark.parametrize(
@@ -228,7 +237,7 @@ def test_frames_are_skipped_only_where_nothing_wants_them(
     container, picture = PLANNED[name]
     stream = stream_of(render(container, picture))
     is_wanted = np.isin(np.arange(40), [4, 9])
-    video._decode_run(stream, video._Run(0, 12), is_wanted, video._Frames(SIZE, 1, LIMITS), LIMITS)
+    list(video._decode_run(stream, video._Run(0, 12), is_wanted, lambda _: False, LIMITS))
     skipped = set() if optional == "none" else set(range(12)) - {0, 4, 9}
     assert modes == ["NONREF" if place in skipped else "DEFAULT" for place in range(12)] + ["DEFAULT"]
 
@@ -265,25 +274,25 @@ def test_a_damaged_stream_falls_back_and_holds_frames() -> None:
         assert container.video is not None
         times = np.array([0.0, 0.6, 0.84, 1.3])
         images = decode_frames(container, times, SIZE, LIMITS)
-        assert np.array_equal(images, video._decode_sequential(container.video, times, SIZE, LIMITS))
+        assert np.array_equal(images, sequential(container.video, times))
     assert decoded_places(images)[:2] == [0, 15]
     assert decoded_places(images)[3] == 32
 
 
 def test_only_wanted_frames_are_converted(monkeypatch: pytest.MonkeyPatch) -> None:
     converted: list[int | None] = []
-    convert = video._Frames._convert
+    convert = Converter.convert
 
-    def count(self: video._Frames, frame: av.VideoFrame) -> NDArray[np.uint8]:
+    def count(self: Converter, frame: av.VideoFrame) -> NDArray[np.uint8]:
         converted.append(frame.pts)
         return convert(self, frame)
 
-    monkeypatch.setattr(video._Frames, "_convert", count)
+    monkeypatch.setattr(Converter, "convert", count)
     stream = stream_of(render("mp4", Picture(options=X264_B_FRAMES)))
     times = np.array([0.2, 0.21, 1.0])
-    for way in (video._decode_planned, video._decode_sequential):
+    for way in (planned, sequential):
         converted.clear()
-        way(stream, times, SIZE, LIMITS)
+        way(stream, times)
         assert converted == [5 * 512, 25 * 512]
 
 
@@ -392,7 +401,7 @@ def compare_ways(path: Path) -> str | int:
             images = decode_frames(container, times, 32, LIMITS)
             if len(container.video.packets.items) > 300:
                 return "long"
-            sequential = video._decode_sequential(container.video, times, 32, LIMITS)
-            return "same" if np.array_equal(images, sequential) else "different"
+            reference = sequential(container.video, times, 32)
+            return "same" if np.array_equal(images, reference) else "different"
     except ActivityError as error:
         return error.status
