@@ -22,6 +22,7 @@ from cli.progress import say, step
 from cli.properties import effective_properties, read_properties, write_properties
 from cli.readiness import BindFailed, wait_until_ready
 from cli.record import KEY_FILE_NAME, LOGS_NAME, ServerRecord, record_path, unusable
+from cli.stream_key import stream_key_variables
 
 PROJECT = Path(__file__).resolve().parent.parent
 DEFAULT_CONFIG = PROJECT / "config.properties"
@@ -143,6 +144,7 @@ def _launch(settings: ServeSettings, ports: Ports) -> ServerRecord:
         logs = _prepare_run_dir(run_dir)
     except OSError as exc:
         raise unusable(run_dir, exc) from exc
+    stream_key = stream_key_variables(os.environ, run_dir)
     properties = effective_properties(
         base,
         ports,
@@ -157,7 +159,7 @@ def _launch(settings: ServeSettings, ports: Ports) -> ServerRecord:
         process = subprocess.Popen(
             build_command(settings),
             cwd=run_dir,
-            env=build_environment(os.environ, temp_folder, logs, settings.workers),
+            env=build_environment({**os.environ, **stream_key}, temp_folder, logs, settings.workers),
             stdin=subprocess.DEVNULL,
             stdout=console,
             stderr=subprocess.STDOUT,
