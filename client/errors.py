@@ -11,7 +11,9 @@
     ├── Conflict            the version is registered already, or is the default and cannot go
     ├── Overloaded          the queue is full, or no worker is up: try again later
     ├── WorkerFailed        the worker died or ran out of memory over the batch that held the request
-    └── UnexpectedAnswer    anything else that no part of this project sends
+    ├── UnexpectedAnswer    anything else that no part of this project sends
+    ├── SourceUnusable      what is to be sent cannot be opened or cut
+    └── ChunkRefused        the model answered a stream's chunk with an error
 
 An answer of the model itself, be it an error, raises nothing: it is an :class:`client.answer.Answer` with its status.
 """
@@ -77,6 +79,26 @@ class WorkerFailed(ClientError):
 
 class UnexpectedAnswer(ClientError):
     """An answer that neither the model nor the server is known to give."""
+
+
+class SourceUnusable(ClientError):
+    """What is to be sent cannot be opened, or not be cut into chunks."""
+
+
+class ChunkRefused(ClientError):
+    """The model answered a stream's chunk with an error.
+
+    Args:
+        status: that of the answer.
+        code: that of the error, such as ``chunk_out_of_order``.
+        message: the model's.
+        remedy: the model's.
+    """
+
+    def __init__(self, status: int, code: str, message: str, *, remedy: str) -> None:
+        super().__init__(message, remedy=remedy)
+        self.status = status
+        self.code = code
 
 
 def refused(address: str) -> Refused:
