@@ -13,6 +13,9 @@ from handler.limits import Limits
 from handler.packets import REMEDY
 from handler.picture import Converter, check_pixels
 
+_MIN_AHEAD = 64
+"""Frames of later pieces that may come before a frame of this one, however small the pieces are."""
+
 
 class FramePieces:
     """Takes decoded frames, converts those that are wanted, once, and gives each piece as soon as it is complete.
@@ -33,7 +36,7 @@ class FramePieces:
         self._last_piece = numbers[::-1][places]
         self._ahead: dict[int, NDArray[np.uint8]] = {}
         """Pictures that later pieces want."""
-        self._max_ahead = max(map(len, keys))
+        self._max_ahead = max(_MIN_AHEAD, *map(len, keys))
         self._begin(0)
 
     @property
