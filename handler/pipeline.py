@@ -10,15 +10,16 @@ Whoever serves, scores offline, evaluates or moves to another server calls this,
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from handler.clip import Clip
-from handler.decode import decode_request
 from handler.description import Describer, check_descriptions
 from handler.errors import ActivityError, InternalError
 from handler.explanation import check_explained, explain, score_encoded
@@ -27,6 +28,8 @@ from handler.kserve import Instance, Unfolded, check_alone, fold, unfold
 from handler.limits import Limits
 from handler.measures import Measures, Outcome, measuring, note_clip, note_parts, note_windows, stage
 from handler.options import ResolvedOptions, resolve_options, with_explanation
+from handler.pieces import HOPS_PER_PIECE, Pieces, decode_pieces
+from handler.recording import ReadClip, decode_anew, read_clip
 from handler.request import ActivityRequest, parse_request
 from handler.response import Prediction, Response, WindowScores, render_error, render_prediction
 from handler.runtime import Runtime, choose_runtime
@@ -35,6 +38,7 @@ from handler.smoothing import ActivitySmoothing
 from handler.transcription import Transcriber, split_transcription
 from handler.zero_shot import ZeroShotScorer, build_scorer
 from models.checkpoint import Checkpoint, load_checkpoint
+from models.config import Modality
 from models.side_models import CAPTIONER_FOLDER, TRANSCRIBER_FOLDER
 
 logger = logging.getLogger(__name__)
@@ -47,9 +51,13 @@ class _Decoded:
     """A request between decode and model."""
 
     options: ResolvedOptions
-    clip: Clip
+    read: ReadClip
     decode_seconds: float
     request: ActivityRequest
+
+    @property
+    def clip(self) -> Clip:
+        return self.read.clip
 
 
 class ActivityPipeline:
@@ -201,18 +209,38 @@ class ActivityPipeline:
         with measuring(measures), stage("decode"):
             return _guarded(lambda: self._decode_request(request), request_id)
 
-    def _decode_request(self, request: ActivityRequest) -> _Decoded:
+    def _decode_request(self, request: ActivityRequest, *, whole: bool = False) -> _Decoded:
+        """Decode a request; a recording of several pieces is scored as well, unless it is wanted ``whole``."""
         started = time.perf_counter()
+        request, options, open_pieces = self._prepare(request, self.limits.shared_by(request.num_instances))
+        explained = "explanation" in options.extras
+
+        def read(pieces: Pieces) -> ReadClip:
+            if explained:
+                check_explained(pieces.schedule, self.limits)
+            return read_clip(pieces, self.scorer, options.choice)
+
+        hops_per_piece = sys.maxsize if whole or explained else HOPS_PER_PIECE
+        found = decode_anew(partial(open_pieces, hops_per_piece=hops_per_piece), read)
+        note_clip(found.clip)
+        return _Decoded(options, found, time.perf_counter() - started - found.model_seconds, request)
+
+    def _prepare(
+        self, request: ActivityRequest, limits: Limits
+    ) -> tuple[ActivityRequest, ResolvedOptions, Callable[..., Pieces]]:
+        """What is decoded of a request, its options, and what opens it: see :func:`handler.pieces.decode_pieces`."""
         options = resolve_options(request.options, self.config)
         check_descriptions(request.options, self.config)
         request, transcribed = split_transcription(request, self.config)
         check_alone(request, transcribed=transcribed)
         hear = self.transcriber.hear if transcribed and self.transcriber is not None else None
-        clip = decode_request(request, self.config, self.limits.shared_by(request.num_instances), hear)
-        note_clip(clip)
-        if "explanation" in options.extras:
-            check_explained(clip.schedule, self.limits)
-        return _Decoded(options, clip, time.perf_counter() - started, request)
+
+        def open_pieces(failed: dict[Modality, ActivityError], *, hops_per_piece: int = HOPS_PER_PIECE) -> Pieces:
+            return decode_pieces(
+                request, self.config, limits, hops_per_piece=hops_per_piece, transcribe=hear, failed=failed
+            )
+
+        return request, options, open_pieces
 
     def _score(
         self, decoded: _Decoded | ActivityError, request_id: str, measures: Measures | None
@@ -232,13 +260,14 @@ class ActivityPipeline:
             prediction = replace(prediction, segments=segments)
         if "timing" not in decoded.options.extras:
             return prediction
-        timing = {"decode_seconds": decoded.decode_seconds, "model_seconds": time.perf_counter() - started}
+        model_seconds = decoded.read.model_seconds + time.perf_counter() - started
+        timing = {"decode_seconds": decoded.decode_seconds, "model_seconds": model_seconds}
         return replace(prediction, timing=timing)
 
     def _decide_and_explain(self, decoded: _Decoded) -> Prediction:
         clip, options = decoded.clip, decoded.options
         if "explanation" not in options.extras:
-            return self.decide(clip, self._score_clip(decoded), options)
+            return self.decide(clip, decoded.read.scored or self._score_clip(decoded), options)
         encoded = self.scorer.encode(clip)
         prediction = self.decide(clip, score_encoded(self.scorer, encoded, options), options)
         with stage("explain"):
@@ -256,11 +285,17 @@ class ActivityPipeline:
         Raises:
             ActivityError: what is wrong with the request.
         """
-        decoded = self._decode_request(request)
+        decoded = self._decode_request(request, whole=True)
         return decoded.clip, self._answer(decoded)
 
     def decide(self, clip: Clip, scored: ScoredWindows, options: ResolvedOptions) -> Prediction:
-        """Smooth the scores of a clip's windows and turn them into activities and segments."""
+        """Smooth the scores of a clip's windows and turn them into activities and segments.
+
+        Args:
+            clip: its schedule, statuses and transcript are used.
+            scored: its windows; of their embeddings the mean is used.
+            options: the request's.
+        """
         config = self.config
         windows = clip.schedule.windows_every(options.stride_windows)
         scores = scored.scores[list(windows.indexes)]
