@@ -26,8 +26,9 @@ from cli.progress import stderr
 from cli.recall import recall
 from cli.render import render
 from cli.search import search
-from cli.serve import scale, serve, status, stop
+from cli.serve import scale, serve, stop
 from cli.split import split
+from cli.status import status
 from cli.synth import synth
 from cli.train import train
 from client.errors import ClientError

@@ -1,4 +1,4 @@
-"""``activity serve``, ``stop``, ``status`` and ``scale``: a server's life."""
+"""``activity serve``, ``stop`` and ``scale``: a server's life."""
 
 from __future__ import annotations
 
@@ -120,27 +120,6 @@ def stop(run_dir: RunDir = None) -> None:
     say(f"Stopped the server of {folder}{detail}. Its logs stay in {record.logs}.")
 
 
-def status(run_dir: RunDir = None) -> None:
-    """Show the server of this run folder: ports, models, versions, and each worker's state and memory.
-
-    Ends with 1 when no server runs.
-
-    [bold]Examples[/bold]
-
-    $ activity status
-    """
-    from cli.readiness import build_management  # noqa: PLC0415
-    from cli.tables import models_table, server_table  # noqa: PLC0415
-
-    record = _require_running(resolve_run_dir(run_dir))
-    console = Console(highlight=False)
-    console.print(server_table(record))
-    with build_management(record) as management:
-        versions = [version for name in management.list() for version in management.describe(name, "all")]
-        defaults = {name: management.describe(name)[0].version for name in management.list()}
-    console.print(models_table(versions, defaults))
-
-
 def scale(
     workers: Annotated[int, typer.Option(help="How many workers the model is to have.", min=1)],
     *,
@@ -161,7 +140,7 @@ def scale(
     from cli.readiness import Waiting, scale_workers  # noqa: PLC0415
     from cli.tables import models_table  # noqa: PLC0415
 
-    record = _require_running(resolve_run_dir(run_dir))
+    record = require_running(resolve_run_dir(run_dir))
     version = scale_workers(record, workers, Waiting(record, timeout_seconds=timeout))
     Console(highlight=False).print(models_table([version], {version.name: version.version}))
 
@@ -185,7 +164,12 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _require_running(run_dir: Path) -> ServerRecord:
+def require_running(run_dir: Path) -> ServerRecord:
+    """The record of the server of ``run_dir``, which runs.
+
+    Raises:
+        NotRunning: when none was started there, or it has ended.
+    """
     from cli.processes import find_processes  # noqa: PLC0415
     from cli.server import is_up  # noqa: PLC0415
 

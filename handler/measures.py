@@ -74,8 +74,13 @@ class Outcome:
     @property
     def real_time_factor(self) -> float | None:
         """Seconds of work for a second of clip; None where nothing was decoded or the clip has no length."""
-        measures = self.measures
-        return sum(measures.seconds.values()) / measures.clip_seconds if measures.clip_seconds > 0 else None
+        clip_seconds = self.measures.clip_seconds
+        return self.seconds / clip_seconds if clip_seconds > 0 else None
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of work, in all stages."""
+        return sum(self.measures.seconds.values())
 
     def log_line(self) -> str:
         """One line of JSON in ASCII. Of what the client sent it has sizes alone."""
@@ -225,6 +230,7 @@ def samples(outcomes: Sequence[Outcome], batch_size: int) -> list[Sample]:
             Sample("activity_stage_seconds", "histogram", round(seconds, _DECIMALS), (*model, name))
             for name, seconds in outcome.measures.seconds.items()
         ]
+        found.append(Sample("activity_request_seconds", "histogram", round(outcome.seconds, _DECIMALS), model))
         if outcome.real_time_factor is not None:
             value = round(outcome.real_time_factor, _DECIMALS)
             found.append(Sample("activity_real_time_factor", "histogram", value, model))

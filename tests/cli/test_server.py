@@ -11,7 +11,7 @@ import pytest
 from cli.errors import CommandError, NotRunning
 from cli.processes import start_ticks
 from cli.record import ServerRecord
-from cli.serve import _require_running, next_steps
+from cli.serve import next_steps, require_running
 from cli.server import (
     MAX_TEMP_LENGTH,
     ServeSettings,
@@ -125,10 +125,10 @@ def test_what_a_dead_server_left_behind_is_said(tmp_path: Path) -> None:
         process.wait()
         ServerRecord(**{**vars(build_record(tmp_path)), "pid": process.pid, "began_ticks": began}).write()
         with pytest.raises(NotRunning, match="not running any more; 1 of its processes were left behind"):
-            _require_running(tmp_path)
+            require_running(tmp_path)
     build_record(tmp_path).write()
     with pytest.raises(NotRunning, match=r"not running any more\."):
-        _require_running(tmp_path)
+        require_running(tmp_path)
 
 
 def test_a_second_server_of_one_run_folder_is_refused(tmp_path: Path) -> None:

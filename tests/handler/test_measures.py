@@ -165,5 +165,6 @@ def test_every_sample_is_one_that_is_declared() -> None:
     assert values["activity_modalities_total", "text", "not_sent"] == 2
     assert values["activity_batch_fill_ratio",] == 0.75
     assert values["activity_stage_seconds", "encode"] == 3.0
+    assert [each.value for each in found if each.name == "activity_request_seconds"] == [4.0, 4.0, 0.0]
     assert values["activity_real_time_factor",] == 0.5
     assert samples([], 8) == []

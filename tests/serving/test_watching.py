@@ -11,9 +11,13 @@ from pathlib import Path
 import httpx
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from cli.app import app
 from cli.destination import Destination
+from cli.readiness import build_management
 from cli.record import ServerRecord
+from cli.snapshot import Observer
 from handler.inference import HOPS_PER_BATCH, WINDOWS_PER_BATCH
 from training.synth.render import RenderedClip
 
@@ -143,3 +147,44 @@ def test_each_request_has_its_line_and_none_of_its_words(asked: int, server: Ser
     assert not any(
         "nobody may read" in line or "part" in line.split('"status"')[1] for line in lines[asked : asked + 5]
     )
+
+
+@pytest.mark.usefixtures("asked")
+def test_status_shows_the_servers_load(server: ServerRecord, destination: Destination, clip: RenderedClip) -> None:
+    with build_management(server) as management:
+        observer = Observer(server, management)
+        assert all(model.load is None for model in observer.look().models)
+        before = requests_by_code(server)["ok"]
+        assert destination.ask({"video": clip.video}, {}, grpc=False).status == 200
+        eventually(lambda: requests_by_code(server)["ok"] > before)
+        snapshot = observer.look()
+    model = next(model for model in snapshot.models if model.is_default)
+    assert model.name == server.model
+    assert model.load is not None
+    assert model.load.requests_per_second == {"ok": pytest.approx(1 / model.load.seconds)}
+    assert model.load.windows_per_second * model.load.seconds == pytest.approx(15)
+    assert model.load.request_seconds is not None
+    assert 0 < model.load.request_seconds[0] <= model.load.request_seconds[1]
+    assert model.load.real_time_factor is not None
+    assert 0 < model.load.batch_fill <= 1  # type: ignore[operator]  # there was a batch
+    assert 0 < model.load.padding["hop"] < 1
+    (worker, *_) = model.workers
+    assert worker.ready
+    assert worker.memory is not None
+    assert worker.uptime_seconds is not None
+    assert 0 < worker.uptime_seconds < snapshot.uptime_seconds
+    assert worker.memory.pss_bytes is not None
+    assert 100e6 < worker.memory.pss_bytes <= worker.memory.rss_bytes < snapshot.whole_memory.rss_bytes
+
+
+def test_status_prints_tables_and_lines(server: ServerRecord) -> None:
+    run_dir = ["--run-dir", server.run_dir]
+    tables = CliRunner().invoke(app, ["status", *run_dir])
+    assert (tables.exit_code, "REST" in tables.stdout, "PSS" in tables.stdout) == (0, True, True)
+    lines = CliRunner().invoke(app, ["status", *run_dir, "--watch", "--ticks", "2", "--interval", "0.1"])
+    assert "of 1 workers ready" in lines.stdout
+    assert "windows/s" in lines.stdout.splitlines()[-1]
+    ticks = CliRunner().invoke(app, ["status", *run_dir, "-w", "--ticks", "2", "--interval", "0.1", "--json"])
+    first, second = map(json.loads, ticks.stdout.splitlines())
+    assert first["models"][0]["load"] is None
+    assert second["models"][0]["load"]["requests_per_second"] == {}
