@@ -115,6 +115,12 @@ class RollingDecision:
         """How many of the schedule's windows were pushed."""
         return self._num_rows
 
+    @property
+    def final_until_seconds(self) -> float:
+        """What lies before is decided, and no segment that begins before is still to come."""
+        decided = self._schedule.span.start_seconds if not self._decided else self._edge_seconds(self._decided)
+        return min(decided, self._segments.pending_seconds)
+
     def push(self, scores: NDArray[np.floating]) -> Decided:
         """Take the scores of the schedule's next windows.
 

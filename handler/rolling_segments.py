@@ -8,6 +8,7 @@ move, the one before.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -142,6 +143,15 @@ class RollingSegments:
                 found.append(self._segment(sequence.longest))
             found += self._close(sequence)
         return in_order(found)
+
+    @property
+    def pending_seconds(self) -> float:
+        """Where the first segment begins that is not final, or may become one; infinity where there is none."""
+        stretches = [(it.closing, it.kept, it.run) for it in self._sequences]
+        starts = [stretch.start_seconds for each in stretches for stretch in each if stretch is not None]
+        if any(it.longest is not None for it in self._sequences):
+            starts.append(self._start_seconds)
+        return min(starts, default=math.inf)
 
     def export(self) -> dict[str, Any]:
         """The memory: JSON values, and arrays."""
