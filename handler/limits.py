@@ -16,6 +16,9 @@ class Limits(Settings):
     """Pixels of one frame: 1920 x 1088 passes."""
     max_duration_seconds: PositiveFloat = 600.0
     """Seconds of the timeline, declared or found while decoding."""
+    max_streamed_seconds: PositiveFloat = 7200.0
+    """The same of a request with ``stream``: a batch with it is not done in one ``responseTimeout``, but each piece is,
+    and what a worker keeps in memory does not grow with the length. ``max_bytes`` holds for it as well."""
     max_explained_seconds: PositiveFloat = 120.0
     """Seconds of a clip that is explained, which takes about eight times as long as its prediction. Less in proportion
     where a window has more than four hops, but a window: a batch of explanations has to be done in ``responseTimeout``.

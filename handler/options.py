@@ -19,6 +19,8 @@ from models.zero_shot_config import clean_label
 
 Extra = Literal["windows", "embedding", "timing", "transcript", "descriptions", "explanation"]
 AnswerFormat = Literal["json", "ndjson", "vtt", "srt"]
+WHOLE_EXTRAS: frozenset[Extra] = frozenset({"explanation", "descriptions"})
+"""Extras that are made of the whole clip at once."""
 
 REMEDY = 'Send options as one JSON object, for example {"top_k": 3, "format": "vtt"}.'
 _STRIDE_TOLERANCE = 1e-9
@@ -60,6 +62,17 @@ class RequestOptions(Settings):
     extras: tuple[Extra, ...] = ()
     """Further parts of the answer; of these only ``descriptions`` has a place in VTT and SRT."""
     format: AnswerFormat = "json"
+    stream: Annotated[bool, Field(strict=True)] = False
+    """Send the answer line by line while the recording is being read (:mod:`handler.streamed_answer`)."""
+
+    @model_validator(mode="after")
+    def _streamable(self) -> Self:
+        whole = [extra for extra in self.extras if extra in WHOLE_EXTRAS]
+        if self.stream and whole:
+            raise ValueError(f"extras {', '.join(whole)} need the whole recording, stream sends it piece by piece")
+        if self.stream and self.format not in ("json", "ndjson"):
+            raise ValueError(f"stream sends lines of JSON, not {self.format}")
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

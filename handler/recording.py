@@ -24,7 +24,8 @@ from handler.rolling_scorer import RollingScorer
 from models.config import Modality
 
 Result = TypeVar("Result")
-OpenPieces = Callable[[dict[Modality, ActivityError]], Pieces]
+Failed = dict[Modality, ActivityError]
+OpenPieces = Callable[[Failed], Pieces]
 """Opens a recording, without the modalities that have failed."""
 
 
@@ -46,11 +47,24 @@ def decode_anew(open_pieces: OpenPieces, use: Callable[[Pieces], Result]) -> Res
     Raises:
         ActivityError: nothing can be used, and what ``use`` raises.
     """
-    failed: dict[Modality, ActivityError] = {}
+
+    def attempt(failed: Failed) -> Result:
+        with open_pieces(failed) as pieces:
+            return use(pieces)
+
+    return repeat_without_failed(attempt)
+
+
+def repeat_without_failed(attempt: Callable[[Failed], Result]) -> Result:
+    """Attempt something without the modalities that have failed, until none fails.
+
+    Raises:
+        ActivityError: what ``attempt`` raises, or a modality fails although it is left out.
+    """
+    failed: Failed = {}
     while True:
         try:
-            with open_pieces(failed) as pieces:
-                return use(pieces)
+            return attempt(failed)
         except ModalityFailed as failure:
             if failure.modality in failed:
                 raise failure.error from failure

@@ -1,0 +1,124 @@
+"""An answer that is sent while its recording is still being read: lines of NDJSON, as soon as what they say is final.
+
+::
+
+    {"type":"header","status":200,"model":{...},"start_seconds":0.0,"duration_seconds":3600.0,"modalities":{...}}
+    {"type":"window",...}                        with the extra windows
+    {"type":"segment",...}
+    {"type":"progress","clock_seconds":32.0}     after each piece: so far the recording has been read
+    {"type":"end","duration_seconds":3600.0,"activities":[...]}
+
+Windows and segments are those of the ordinary answer, each once. What goes wrong after the header ends the lines with
+``{"type":"error",...}`` in place of the end: only an answer with an end is whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import chain
+from time import perf_counter
+
+from handler.clip import Clip
+from handler.inference import Scorer
+from handler.measures import note_clip, note_windows
+from handler.options import ResolvedOptions
+from handler.pieces import ClipPiece, ModalityFailed, Pieces
+from handler.recording import EmbeddingSum, Failed, OpenPieces, repeat_without_failed, score_pieces
+from handler.response import (
+    activity_values,
+    encode_line,
+    extra_values,
+    modality_values,
+    rounded,
+    segment_values,
+    window_values,
+)
+from handler.rolling_decision import Decided, RollingDecision
+from handler.rolling_scorer import RollingScorer
+from handler.windows import Schedule
+
+
+@dataclass(frozen=True)
+class StreamedAnswer:
+    """One request's."""
+
+    model: dict[str, str]
+    """Name and version, as the answer says them."""
+    scorer: Scorer
+    options: ResolvedOptions
+    open_pieces: OpenPieces
+
+    def lines(self) -> Iterator[bytes]:
+        """The header once the first piece is decoded, then what each piece adds, then the end.
+
+        A modality that fails in the first piece is left out, as in every answer.
+
+        Raises:
+            ActivityError: nothing can be used, or a modality has failed in a later piece.
+        """
+        started = perf_counter()
+        stack, pieces, first = repeat_without_failed(self._begin)
+        with stack:
+            note_clip(Clip(pieces.schedule, pieces.modalities))
+            yield self._header(pieces)
+            try:
+                yield from self._read(pieces, chain((first,), pieces.pieces), started)
+            except ModalityFailed as failure:  # what has been said used it
+                raise failure.error from failure
+
+    def _begin(self, failed: Failed) -> tuple[ExitStack, Pieces, ClipPiece]:
+        with ExitStack() as stack:
+            pieces = stack.enter_context(self.open_pieces(failed))
+            first = next(pieces.pieces)
+            return stack.pop_all(), pieces, first
+
+    def _header(self, pieces: Pieces) -> bytes:
+        span = pieces.schedule.span
+        values = {
+            "status": 200,
+            "model": self.model,
+            "start_seconds": rounded(span.start_seconds),
+            "duration_seconds": rounded(span.duration_seconds),
+            "modalities": modality_values(pieces.modalities),
+        }
+        return encode_line("header", values)
+
+    def _read(self, pieces: Pieces, each: Iterator[ClipPiece], started: float) -> Iterator[bytes]:
+        schedule, config = pieces.schedule, self.scorer.transforms.config
+        rolling = RollingScorer(self.scorer, self.options.choice, window_hops=schedule.window_hops, whole_batches=True)
+        decision = RollingDecision.begin(config, self.options, schedule.span.start_seconds)
+        embedding, model_seconds = EmbeddingSum(), 0.0
+        for scored, seconds in score_pieces(rolling, each):
+            note_windows(len(scored.scores))
+            embedding.add(scored.embeddings)
+            model_seconds += seconds
+            yield self._lines_of(decision.push(scored.scores)) + _progress(schedule, rolling.state.next_hop)
+        decided = decision.finish(schedule.span.stop_seconds)
+        timing = {"decode_seconds": perf_counter() - started - model_seconds, "model_seconds": model_seconds}
+        wanted = self.options.extras
+        values = {
+            "duration_seconds": rounded(schedule.span.duration_seconds),
+            "activities": activity_values(decided.activities),
+            **extra_values(
+                embedding.mean() if "embedding" in wanted else None,
+                timing if "timing" in wanted else None,
+                pieces.transcript if "transcript" in wanted else None,
+            ),
+        }
+        yield self._lines_of(decided) + encode_line("end", values)
+
+    def _lines_of(self, decided: Decided) -> bytes:
+        windows = decided.windows if "windows" in self.options.extras else None
+        lines: list[bytes] = []
+        if windows is not None:
+            each = window_values(windows.spans, self.options.labels, windows.scores, windows.smoothed)
+            lines += [encode_line("window", values) for values in each]
+        lines += [encode_line("segment", segment_values(segment)) for segment in decided.segments]
+        return b"".join(lines)
+
+
+def _progress(schedule: Schedule, num_hops: int) -> bytes:
+    clock_seconds = schedule.span.start_seconds + num_hops * schedule.stride_seconds
+    return encode_line("progress", {"clock_seconds": rounded(min(clock_seconds, schedule.span.stop_seconds))})
