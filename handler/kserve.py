@@ -15,12 +15,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from handler.answer_text import encode_json
 from handler.errors import ActivityError, InvalidRequest, LimitExceeded
 from handler.kserve_binary import split_binary
 from handler.kserve_v2 import check_count, read_inputs
 from handler.limits import Limits
 from handler.request import BODY, MEDIA, ActivityRequest, known_names
-from handler.response import CONTENT_TYPES, Response, encode_json, render_error
+from handler.response import CONTENT_TYPES, Response, render_error
 from handler.strict_json import JsonError, json_kind, parse_json
 from models.config import Modality
 

@@ -6,7 +6,6 @@ nothing of the moment (cost, time) is in the body unless the request asked for i
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from handler.answer_text import encode_json, render_ndjson, render_srt, render_vtt
 from handler.clip import Cue, ModalityStatus
 from handler.errors import ActivityError
 from handler.explanation import Explanation, explanation_values
@@ -101,28 +101,17 @@ def render_prediction(prediction: Prediction, answer_format: AnswerFormat) -> Re
     if answer_format == "json":
         body = encode_json(_prediction_values(prediction))
     elif answer_format == "ndjson":
-        body = _render_ndjson(_prediction_values(prediction))
+        body = render_ndjson(_prediction_values(prediction))
     elif answer_format == "vtt":
-        body = _render_vtt(prediction.segments).encode("utf-8", "replace")
+        body = render_vtt(prediction.segments)
     else:
-        body = _render_srt(prediction.segments).encode("utf-8", "replace")
+        body = render_srt(prediction.segments)
     return Response(200, "OK", CONTENT_TYPES[answer_format], body)
 
 
 def render_error(error: ActivityError) -> Response:
     """Put an error into JSON, whichever format was asked for; the status also stands in the body, as gRPC has none."""
     return Response(error.status, error.phrase, CONTENT_TYPES["json"], encode_json(error.body), error.code)
-
-
-def encode_json(values: Mapping[str, Any]) -> bytes:
-    """The one JSON form of our answers: keys in their order, no spaces, UTF-8.
-
-    Raises:
-        ValueError: a number is not finite.
-    """
-    text = json.dumps(values, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    # Half a surrogate pair, which an error may quote from a request, has no UTF-8; its JSON escape is \udxxx too.
-    return text.encode("utf-8", "backslashreplace")
 
 
 def _prediction_values(prediction: Prediction) -> dict[str, Any]:
@@ -217,63 +206,3 @@ def _status_values(status: ModalityStatus) -> dict[str, Any]:
 
 def _labelled(labels: Sequence[str], scores: NDArray[np.float64]) -> dict[str, float]:
     return dict(zip(labels, map(rounded, scores.tolist()), strict=True))
-
-
-def _render_ndjson(values: Mapping[str, Any]) -> bytes:
-    """Header, windows, segments: what is computed first is said first, and a reader needs no line but its own."""
-    header = {key: value for key, value in values.items() if key not in ("windows", "segments")}
-    lines = [
-        encode_line("header", header),
-        *(encode_line("window", window) for window in values.get("windows", ())),
-        *(encode_line("segment", segment) for segment in values["segments"]),
-    ]
-    return b"".join(lines)
-
-
-def encode_line(kind: str, values: Mapping[str, Any]) -> bytes:
-    """One line of NDJSON, whose ``type`` comes first.
-
-    Raises:
-        ValueError: a number is not finite.
-    """
-    return encode_json({"type": kind, **values}) + b"\n"
-
-
-def _render_vtt(segments: Sequence[Segment]) -> str:
-    cues = [f"{start} --> {stop}\n{_escaped(text)}\n" for start, stop, text in _cues(segments, ".")]
-    return "\n".join(["WEBVTT\n", *cues])
-
-
-def _render_srt(segments: Sequence[Segment]) -> str:
-    cues = [f"{number}\n{start} --> {stop}\n{text}\n" for number, (start, stop, text) in _numbered(segments)]
-    return "\n".join(cues) or "\n"  # SubRip has no header; one empty line keeps the body from being no body at all
-
-
-def _numbered(segments: Sequence[Segment]) -> list[tuple[int, tuple[str, str, str]]]:
-    return list(enumerate(_cues(segments, ","), start=1))
-
-
-def _cues(segments: Sequence[Segment], point: str) -> list[tuple[str, str, str]]:
-    """Start, stop and text of each cue; a cue lasts a millisecond at least, which WebVTT demands."""
-    cues = []
-    for segment in segments:
-        start = max(0, round(segment.start_seconds * 1000))
-        stop = max(round(segment.stop_seconds * 1000), start + 1)
-        if segment.stop_seconds > 0:
-            label = " ".join(segment.label.split())  # an empty line would end the cue
-            text = f"{label} ({segment.score:.0%})"
-            if segment.description is not None:
-                text += f"\n{segment.description.replace('-->', '->')}"  # no line but a cue's first may have that arrow
-            cues.append((_timestamp(start, point), _timestamp(stop, point), text))
-    return cues
-
-
-def _timestamp(milliseconds: int, point: str) -> str:
-    seconds, millis = divmod(milliseconds, 1000)
-    minutes, seconds = divmod(seconds, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours:02d}:{minutes:02d}:{seconds:02d}{point}{millis:03d}"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
