@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handler.answer_text import encode_json, render_ndjson, render_srt, render_vtt
+from handler.answer_text import encode_json as encode_json  # noqa: PLC0414 - of every answer that is made here
+from handler.answer_text import encode_line as encode_line  # noqa: PLC0414 - of those that come in parts
+from handler.answer_text import render_ndjson, render_srt, render_vtt
 from handler.clip import Cue, ModalityStatus
 from handler.errors import ActivityError
 from handler.explanation import Explanation, explanation_values
