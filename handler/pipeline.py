@@ -9,20 +9,20 @@ Whoever serves, scores offline, evaluates or moves to another server calls this,
 
 from __future__ import annotations
 
-import logging
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from handler.clip import Clip
 from handler.description import Describer, check_descriptions
-from handler.errors import ActivityError, InternalError
+from handler.errors import ActivityError, InvalidOptions
 from handler.explanation import check_explained, explain, score_encoded
+from handler.guard import guarded
 from handler.inference import ScoredWindows
 from handler.kserve import Instance, Unfolded, check_alone, fold, unfold
 from handler.limits import Limits
@@ -31,19 +31,22 @@ from handler.options import ResolvedOptions, resolve_options, with_explanation
 from handler.pieces import HOPS_PER_PIECE, Pieces, decode_pieces
 from handler.recording import ReadClip, decode_anew, read_clip
 from handler.request import ActivityRequest, parse_request
-from handler.response import Prediction, Response, WindowScores, render_error, render_prediction
+from handler.response import (
+    Prediction,
+    Response,
+    WindowScores,
+    render_error,
+    render_prediction,
+)
 from handler.runtime import Runtime, choose_runtime
 from handler.segments import build_segments, rank_activities
 from handler.smoothing import ActivitySmoothing
+from handler.streamed_answer import StreamedAnswer, respond_in_lines
 from handler.transcription import Transcriber, split_transcription
 from handler.zero_shot import ZeroShotScorer, build_scorer
 from models.checkpoint import Checkpoint, load_checkpoint
 from models.config import Modality
 from models.side_models import CAPTIONER_FOLDER, TRANSCRIBER_FOLDER
-
-logger = logging.getLogger(__name__)
-
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,21 @@ class _Decoded:
     @property
     def clip(self) -> Clip:
         return self.read.clip
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """An instance that came, and what its own parts do not say of it."""
+
+    raw: Instance
+    num_instances: int
+    """Of the body it came in."""
+    request_id: str
+    explained: bool
+    """Its address asks for an explanation."""
+    streamable: bool
+    """Its answer may be sent piece by piece."""
+    measures: Measures
 
 
 class ActivityPipeline:
@@ -108,24 +126,47 @@ class ActivityPipeline:
         return [response for response, _ in self.respond_measured(raw, request_ids, explained=explained)]
 
     def respond_measured(
-        self, raw: Sequence[Mapping[str, Any]], request_ids: Sequence[str], *, explained: Collection[int] = ()
+        self,
+        raw: Sequence[Mapping[str, Any]],
+        request_ids: Sequence[str],
+        *,
+        explained: Collection[int] = (),
+        streamable: Collection[int] = (),
     ) -> list[tuple[Response, Outcome]]:
-        """Answer a batch as :meth:`respond` does, and say of each request what it cost."""
+        """Answer a batch as :meth:`respond` does, and say of each request what it cost.
+
+        Args:
+            raw: see :meth:`respond`.
+            request_ids: see :meth:`respond`.
+            explained: see :meth:`respond`.
+            streamable: the places of the requests that may be answered piece by piece. Those of them that ask for it
+                have a response with a rest, and what they cost grows while that is read; elsewhere the option
+                ``stream`` is refused.
+        """
         measures = [Measures() for _ in raw]
         items = [self._unfold(*each) for each in zip(raw, request_ids, measures, strict=True)]
-        by_instance = [[Measures() for _ in item.instances] for item in items]
-        instances = [instance for item in items for instance in item.instances]
-        numbers = [len(item.instances) for item in items for _ in item.instances]
-        ids = [request_id for item, request_id in zip(items, request_ids, strict=True) for _ in item.instances]
-        asks = [place in explained for place, item in enumerate(items) for _ in item.instances]
-        responses = iter(self._respond(instances, numbers, ids, asks, [one for each in by_instance for one in each]))
+        asked = [
+            _Asked(
+                raw=instance,
+                num_instances=len(item.instances),
+                request_id=request_id,
+                explained=place in explained,
+                streamable=place in streamable and item.protocol is None,
+                measures=total if item.protocol is None else Measures(),
+            )
+            for place, (item, request_id, total) in enumerate(zip(items, request_ids, measures, strict=True))
+            for instance in item.instances
+        ]
+        answered = zip(asked, self._respond(asked), strict=True)
         results: list[tuple[Response, Outcome]] = []
         name, version = self.description.name, self.description.version
-        for item, request_id, total, parts in zip(items, request_ids, measures, by_instance, strict=True):
-            for part in parts:
-                total.add(part)
+        for item, request_id, total in zip(items, request_ids, measures, strict=True):
+            parts = list(islice(answered, len(item.instances)))
+            for part, _ in parts:
+                if part.measures is not total:
+                    total.add(part.measures)
             with measuring(total), stage("postprocess"):
-                response = fold(item, list(islice(responses, len(item.instances))), name, version, self.limits)
+                response = fold(item, [response for _, response in parts], name, version, self.limits)
             results.append((response, Outcome(request_id, name, version, response.code, response.status, total)))
         return results
 
@@ -152,43 +193,61 @@ class ActivityPipeline:
 
     def _unfold(self, raw: Mapping[str, Any], request_id: str, measures: Measures) -> Unfolded:
         with measuring(measures), stage("receive"):
-            unfolded = _guarded(lambda: unfold(raw, self.limits, self.config.vectors), request_id)
+            unfolded = guarded(lambda: unfold(raw, self.limits, self.config.vectors), request_id)
         return Unfolded((unfolded,)) if isinstance(unfolded, ActivityError) else unfolded
 
-    def _respond(
-        self,
-        instances: Sequence[Instance],
-        numbers: Sequence[int],
-        request_ids: Sequence[str],
-        asks: Sequence[bool],
-        measures: Sequence[Measures],
-    ) -> list[Response]:
+    def _respond(self, asked: Sequence[_Asked]) -> list[Response]:
         requests: list[ActivityRequest | ActivityError] = []
-        for instance, number, request_id, explained, kept in zip(
-            instances, numbers, request_ids, asks, measures, strict=True
-        ):
-            with measuring(kept), stage("receive"):
-                requests.append(self._parse(instance, number, request_id, explained=explained))
-        predictions = self.predict(requests, request_ids, measures)
-        responses: list[Response] = []
-        for request, prediction, request_id, kept in zip(requests, predictions, request_ids, measures, strict=True):
-            with measuring(kept), stage("postprocess"):
-                responses.append(self._render(request, prediction, request_id))
-        return responses
+        for each in asked:
+            with measuring(each.measures), stage("receive"):
+                requests.append(self._parse(each))
+        streams = {
+            place for place, it in enumerate(requests) if not isinstance(it, ActivityError) and it.options.stream
+        }
+        whole = [place for place in range(len(asked)) if place not in streams]
+        predictions = self.predict(
+            [requests[place] for place in whole],
+            [asked[place].request_id for place in whole],
+            [asked[place].measures for place in whole],
+        )
+        responses: dict[int, Response] = {}
+        for place, prediction in zip(whole, predictions, strict=True):
+            with measuring(asked[place].measures), stage("postprocess"):
+                responses[place] = self._render(requests[place], prediction, asked[place].request_id)
+        for place in sorted(streams):  # last, as the others can be sent before these are read any further
+            responses[place] = self._begin_stream(requests[place], asked[place])
+        return [responses[place] for place in range(len(asked))]
 
-    def _parse(
-        self, raw: Instance, num_instances: int, request_id: str, *, explained: bool
-    ) -> ActivityRequest | ActivityError:
+    def _begin_stream(self, request: ActivityRequest | ActivityError, asked: _Asked) -> Response:
+        """The first line of an answer that is sent while its recording is read, and the rest of it."""
+        if isinstance(request, ActivityError):
+            return render_error(request)
+        limits = self.limits.model_copy(update={"max_duration_seconds": self.limits.max_streamed_seconds})
+
+        def lines() -> Generator[bytes, None, None]:
+            _, options, open_pieces = self._prepare(request, limits)
+            model = {"name": self.description.name, "version": self.description.version}
+            yield from StreamedAnswer(model, self.scorer, options, open_pieces).lines()
+
+        return respond_in_lines(lines(), asked.request_id, asked.measures)
+
+    def _parse(self, asked: _Asked) -> ActivityRequest | ActivityError:
+        raw = asked.raw
         if isinstance(raw, ActivityError):
             return raw
 
         def parse() -> ActivityRequest:
             request = parse_request(raw, self.limits, self.config.vectors)
             note_parts(request.parts)
-            options = with_explanation(request.options) if explained else request.options
-            return replace(request, options=options, num_instances=num_instances)
+            options = with_explanation(request.options) if asked.explained else request.options
+            if options.stream and not asked.streamable:
+                raise InvalidOptions(
+                    "options: stream is for REST, and for requests that are no KServe body",
+                    remedy="Leave stream out, or send the recording by REST in parts or as the body.",
+                )
+            return replace(request, options=options, num_instances=asked.num_instances)
 
-        return _guarded(parse, request_id)
+        return guarded(parse, asked.request_id)
 
     def _render(
         self, request: ActivityRequest | ActivityError, prediction: Prediction | ActivityError, request_id: str
@@ -197,7 +256,7 @@ class ActivityPipeline:
             return render_error(request)
         if isinstance(prediction, ActivityError):
             return render_error(prediction)
-        response = _guarded(lambda: render_prediction(prediction, request.options.format), request_id)
+        response = guarded(lambda: render_prediction(prediction, request.options.format), request_id)
         return render_error(response) if isinstance(response, ActivityError) else response
 
     def _decode(
@@ -207,7 +266,7 @@ class ActivityPipeline:
         if isinstance(request, ActivityError):
             return request
         with measuring(measures), stage("decode"):
-            return _guarded(lambda: self._decode_request(request), request_id)
+            return guarded(lambda: self._decode_request(request), request_id)
 
     def _decode_request(self, request: ActivityRequest, *, whole: bool = False) -> _Decoded:
         """Decode a request; a recording of several pieces is scored as well, unless it is wanted ``whole``."""
@@ -248,7 +307,7 @@ class ActivityPipeline:
         if isinstance(decoded, ActivityError):
             return decoded
         with measuring(measures), stage("postprocess"):
-            return _guarded(lambda: self._answer(decoded), request_id)
+            return guarded(lambda: self._answer(decoded), request_id)
 
     def _answer(self, decoded: _Decoded) -> Prediction:
         started = time.perf_counter()
@@ -328,20 +387,4 @@ class ActivityPipeline:
             windows=WindowScores(windows, options.labels, scores, smoothed) if "windows" in wants else None,
             embedding=scored.embeddings.mean(axis=0) if "embedding" in wants else None,
             transcript=clip.transcript if "transcript" in wants else None,
-        )
-
-
-def _guarded(step: Callable[[], Result], request_id: str) -> Result | ActivityError:
-    """Run a step for one request: whatever it raises is that request's error and nobody else's."""
-    try:
-        return step()
-    except ActivityError as error:
-        # It waits for the batch's other answers, and its frames hold what was sent, often several times.
-        error.__traceback__ = error.__cause__ = error.__context__ = None
-        return error
-    except Exception:
-        logger.exception("request %s failed", request_id)
-        return InternalError(
-            f"the request {request_id} met a defect of the service",
-            remedy="Report it with this request id; the service's log has the cause.",
         )

@@ -14,23 +14,28 @@ Windows and segments are those of the ordinary answer, each once. What goes wron
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import chain
 from time import perf_counter
 
+from handler.answer_text import encode_line
 from handler.clip import Clip
+from handler.errors import ActivityError
+from handler.guard import guarded
 from handler.inference import Scorer
-from handler.measures import note_clip, note_windows
+from handler.measures import Measures, measuring, note_clip, note_windows, stage
 from handler.options import ResolvedOptions
 from handler.pieces import ClipPiece, ModalityFailed, Pieces
 from handler.recording import EmbeddingSum, Failed, OpenPieces, repeat_without_failed, score_pieces
 from handler.response import (
+    CONTENT_TYPES,
+    Response,
     activity_values,
-    encode_line,
     extra_values,
     modality_values,
+    render_error,
     rounded,
     segment_values,
     window_values,
@@ -94,7 +99,9 @@ class StreamedAnswer:
             note_windows(len(scored.scores))
             embedding.add(scored.embeddings)
             model_seconds += seconds
-            yield self._lines_of(decision.push(scored.scores)) + _progress(schedule, rolling.state.next_hop)
+            with stage("postprocess"):
+                lines = self._lines_of(decision.push(scored.scores)) + _progress(schedule, rolling.state.next_hop)
+            yield lines
         decided = decision.finish(schedule.span.stop_seconds)
         timing = {"decode_seconds": perf_counter() - started - model_seconds, "model_seconds": model_seconds}
         wanted = self.options.extras
@@ -122,3 +129,31 @@ class StreamedAnswer:
 def _progress(schedule: Schedule, num_hops: int) -> bytes:
     clock_seconds = schedule.span.start_seconds + num_hops * schedule.stride_seconds
     return encode_line("progress", {"clock_seconds": rounded(min(clock_seconds, schedule.span.stop_seconds))})
+
+
+def respond_in_lines(lines: Generator[bytes, None, None], request_id: str, measures: Measures) -> Response:
+    """The response that begins with the first of ``lines`` and whose rest are the others; an error if there is none.
+
+    Args:
+        lines: of a :class:`StreamedAnswer`.
+        request_id: for the log.
+        measures: what is done for the lines is added to these.
+    """
+
+    def following() -> bytes | ActivityError:
+        with measuring(measures), stage("decode"):
+            return guarded(lambda: next(lines, b""), request_id)
+
+    def rest() -> Generator[bytes, None, str]:
+        with closing(lines):
+            while more := following():
+                if isinstance(more, ActivityError):
+                    yield encode_line("error", more.body)
+                    return more.code
+                yield more
+        return "ok"
+
+    header = following()
+    if isinstance(header, ActivityError):
+        return render_error(header)
+    return Response(200, "OK", CONTENT_TYPES["ndjson"], header, rest=rest())
