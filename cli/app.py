@@ -17,12 +17,14 @@ from cli.evaluate import evaluate
 from cli.explain import explain
 from cli.fetch import fetch
 from cli.fit import fit
+from cli.front import front
 from cli.importing import import_data
 from cli.index import index
 from cli.inspection import inspect_model
 from cli.package import package
 from cli.predict import predict
 from cli.progress import stderr
+from cli.ready import ready
 from cli.recall import recall
 from cli.render import render
 from cli.search import search
@@ -68,7 +70,7 @@ def flow(docstring: str) -> str:
 
 
 PANELS: dict[str, tuple[Callable[..., None], ...]] = {
-    SERVING: (serve, stop, status, scale, predict, render, explain),
+    SERVING: (serve, stop, status, ready, scale, front, predict, render, explain),
     MODEL: (synth, import_data, split, fetch, train, assemble, fit, crossval, evaluate, inspect_model, attach, package),
     RETRIEVAL: (index, search, recall),
 }

@@ -61,10 +61,18 @@ class Canary:
 
 def read_canary(archive: Path) -> Canary | None:
     """The canary of a ``.mar`` file, or None when it carries none."""
-    part_of = {name: part for part, name in FILE_NAMES.items()}
     with zipfile.ZipFile(archive) as mar:
         paths = [PurePosixPath(name) for name in mar.namelist() if PurePosixPath(name).parent.name == FOLDER]
-        files = {path.name: mar.read(str(path)) for path in paths if len(path.parts) == 2}
+        return _of_files({path.name: mar.read(str(path)) for path in paths if len(path.parts) == 2})
+
+
+def read_unpacked_canary(folder: Path) -> Canary | None:
+    """The canary of an archive that a server has unpacked, or None when it carries none."""
+    return _of_files({path.name: path.read_bytes() for path in sorted((folder / FOLDER).glob("*")) if path.is_file()})
+
+
+def _of_files(files: dict[str, bytes]) -> Canary | None:
+    part_of = {name: part for part, name in FILE_NAMES.items()}
     expected = files.pop(EXPECTED_NAME, None)
     if expected is None or not files:
         return None

@@ -10,12 +10,12 @@ from pathlib import Path
 from cli.canary import Canary, read_canary
 from cli.errors import StartFailed
 from cli.log import ServerLog, last_useful_lines
+from cli.probe import find_fault
 from cli.processes import find_open_ports, find_processes, is_running
 from cli.progress import Step, step
 from cli.record import ServerRecord
-from client.errors import ClientError, ModelNotFound
+from client.errors import ModelNotFound
 from client.management import ManagementClient, ModelVersion
-from client.rest import RestClient
 
 POLL_SECONDS = 0.2
 CALL_TIMEOUT_SECONDS = 60.0
@@ -102,13 +102,13 @@ def scale_workers(record: ServerRecord, workers: int, waiting: Waiting) -> Model
         # The archive's own number of workers wins at the start, so the wanted one is asked for afterwards.
         if management.describe(record.model)[0].min_workers != workers:
             management.scale(record.model, workers=workers, synchronous=False)
-        waiting.until(lambda: _missing_workers(management.describe(record.model)[0], workers), shown)
+        waiting.until(lambda: missing_workers(management.describe(record.model)[0], workers), shown)
         return management.describe(record.model)[0]
 
 
-def build_management(record: ServerRecord) -> ManagementClient:
+def build_management(record: ServerRecord, *, timeout_seconds: float = CALL_TIMEOUT_SECONDS) -> ManagementClient:
     """A client for the server's management."""
-    return ManagementClient(record.management_url, record.tokens().management, timeout_seconds=CALL_TIMEOUT_SECONDS)
+    return ManagementClient(record.management_url, record.tokens().management, timeout_seconds=timeout_seconds)
 
 
 def _missing_ports(record: ServerRecord) -> str | None:
@@ -126,7 +126,8 @@ def _check_model(management: ManagementClient, waiting: Waiting) -> None:
         raise waiting.failure(f"TorchServe could not load {Path(waiting.record.archive).name}") from exc
 
 
-def _missing_workers(version: ModelVersion, workers: int) -> str | None:
+def missing_workers(version: ModelVersion, workers: int) -> str | None:
+    """What is missing until a version has just these many workers and each is READY, or None."""
     ready = sum(worker.ready for worker in version.workers)
     return None if ready == len(version.workers) == workers else f"{ready} of {workers} ready"
 
@@ -134,21 +135,8 @@ def _missing_workers(version: ModelVersion, workers: int) -> str | None:
 def _ask_canary(canary: Canary | None, waiting: Waiting) -> None:
     if canary is None:
         return
-    record = waiting.record
-    with (
-        step("Asking the canary") as shown,
-        RestClient(
-            record.inference_url,
-            record.tokens().inference,
-            model=record.model,
-            timeout_seconds=waiting.remaining_seconds,
-        ) as client,
-    ):
-        try:
-            answer = client.predict(**canary.parts, options=canary.options)
-        except ClientError as exc:
-            raise waiting.failure(f"The canary was not answered: {exc.message}") from exc
-        fault = canary.find_fault(answer)
+    with step("Asking the canary") as shown:
+        fault = find_fault(waiting.record, canary, timeout_seconds=waiting.remaining_seconds)
         if fault is not None:
-            raise waiting.failure(f"The canary came back wrong: {fault}")
+            raise waiting.failure(fault)
         shown.result("right")

@@ -71,7 +71,7 @@ def serve(  # noqa: PLR0913 - one argument an option of the command line
     """
     from cli.server import DEFAULT_CONFIG, ServeSettings, start_server  # noqa: PLC0415 - it imports the JRE's package
 
-    signal.signal(signal.SIGTERM, _interrupt)  # what was started is ended again, as with Ctrl-C
+    interrupt_on_sigterm()  # what was started is ended again, as with Ctrl-C
     settings = ServeSettings(
         archive=archive,
         run_dir=resolve_run_dir(run_dir),
@@ -126,22 +126,27 @@ def scale(
     timeout: Annotated[
         float, typer.Option(help="Seconds to wait until they are ready.", min=1)
     ] = START_TIMEOUT_SECONDS,
+    patience: Annotated[
+        float, typer.Option(help="Seconds to wait for a quiet moment before a worker is taken away.", min=0)
+    ] = 5.0,
     run_dir: RunDir = None,
 ) -> None:
-    """Give the running server's model more or fewer workers, and wait until they are ready.
+    """Give the running server's model more or fewer workers, and wait until they are ready and the canary is right.
 
-    A worker that is taken away drops the requests it is working on. How many threads a worker uses was settled when
-    the server started: for another share of the cores start it again with --workers.
+    Going down, workers go one by one, each at a quiet moment if there is one soon; what a worker is at when it goes,
+    another one does, so no request is lost. How many threads a worker uses was settled when the server started: for
+    another share of the cores start it again with --workers.
 
     [bold]Examples[/bold]
 
     $ activity scale --workers 2
     """
-    from cli.readiness import Waiting, scale_workers  # noqa: PLC0415
+    from cli.readiness import Waiting  # noqa: PLC0415
+    from cli.scaling import scale_model  # noqa: PLC0415
     from cli.tables import models_table  # noqa: PLC0415
 
     record = require_running(resolve_run_dir(run_dir))
-    version = scale_workers(record, workers, Waiting(record, timeout_seconds=timeout))
+    version = scale_model(record, workers, Waiting(record, timeout_seconds=timeout), patience_seconds=patience)
     Console(highlight=False).print(models_table([version], {version.name: version.version}))
 
 
@@ -160,8 +165,13 @@ def _watch(record: ServerRecord) -> None:
     raise CommandError("The server ended by itself.", remedy=f"Its logs are in {record.logs}.")
 
 
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
+def interrupt_on_sigterm() -> None:
+    """Let SIGTERM end a command as Ctrl-C does."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
 
 
 def require_running(run_dir: Path) -> ServerRecord:

@@ -10,6 +10,9 @@ import pytest
 
 from cli.archive import build_archive
 from cli.destination import Destination
+from cli.errors import CommandError
+from cli.front import Front, running_front
+from cli.nginx import find_nginx
 from cli.package import DEMO_CHECKPOINT
 from cli.record import ServerRecord
 from cli.server import ServeSettings, end_server, start_server
@@ -43,6 +46,17 @@ def server(model_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     record = start_server(ServeSettings(archive=model_store / "activity.mar", run_dir=run_dir, enable_model_api=True))
     yield record
     end_server(record)
+
+
+@pytest.fixture(scope="session")
+def front(server: ServerRecord) -> Iterator[Front]:
+    """nginx before the server."""
+    try:
+        find_nginx()
+    except CommandError as exc:
+        pytest.skip(f"{exc.message} {exc.remedy}")
+    with running_front(server) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,155 @@
+"""``activity front``: nginx before the server: lost workers and slow clients cost nobody a request."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.errors import CommandError
+from cli.nginx import DEFAULT_TRIES, TEMPLATE, FrontSettings, Nginx, build_config, find_nginx
+from cli.ports import LOOPBACK, find_free_port, is_free
+from cli.progress import say, stderr
+from cli.properties import read_properties
+from cli.record import ServerRecord, require_record, resolve_run_dir
+from cli.serve import RunDir, interrupt_on_sigterm
+
+FOLDER_NAME = "front"
+USUAL_REST_PORT, USUAL_GRPC_PORT = 8000, 8001
+"""Where KServe's clients look for a server."""
+WATCH_SECONDS = 0.5
+TORCHSERVES_REQUEST_BYTES = 6_553_500
+"""Its own limit where its settings name none."""
+
+
+def front(
+    port: Annotated[
+        int | None, typer.Option(help="REST port.", min=1, max=65535, show_default="8000, else a free one")
+    ] = None,
+    grpc_port: Annotated[
+        int | None, typer.Option(help="gRPC port.", min=1, max=65535, show_default="8001, else a free one")
+    ] = None,
+    *,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = LOOPBACK,
+    workers: Annotated[int, typer.Option(help="How many READY workers it takes for /ready.", min=1)] = 1,
+    tries: Annotated[
+        int, typer.Option(help="How often a prediction is tried whose worker dies.", min=1, max=64)
+    ] = DEFAULT_TRIES,
+    write: Annotated[
+        Path | None, typer.Option(help="Only write nginx's configuration into this file.", dir_okay=False)
+    ] = None,
+    run_dir: RunDir = None,
+) -> None:
+    """Put nginx before the server of this run folder, until Ctrl-C or SIGTERM.
+
+    A prediction by REST whose worker dies is asked again; half a request never reaches TorchServe; /ready tells whether
+    the server is ready; KServe's public gRPC clients find their service. Keys go through as they are: to other machines
+    (--host) only with TLS, in the configuration (--write) or before it.
+
+    [bold]Examples[/bold]
+
+    $ activity front
+    $ activity front --port 8000 --grpc-port 8001 --workers 2
+    $ activity front --write front.conf
+    """
+    record = require_record(resolve_run_dir(run_dir))
+    if write is not None:
+        write.write_text(_config(record, host, _ports(port, grpc_port), tries), encoding="utf-8")
+        say(f"Wrote {write}. Its /ready asks `activity ready --serve PORT`: name that port in it.")
+        return
+    interrupt_on_sigterm()
+    with running_front(record, port, grpc_port, host=host, workers=workers, tries=tries) as opened:
+        stderr.print(f"Front: REST [bold]{opened.rest_url}[/bold], gRPC [bold]{opened.grpc_target}[/bold]")
+        say("Ctrl-C ends it.")
+        try:
+            while opened.nginx.runs:
+                time.sleep(WATCH_SECONDS)
+        except KeyboardInterrupt:
+            say("Stopping: requests in flight are still answered.")
+            return
+    raise CommandError("nginx ended by itself.", remedy=f"Its logs are in {opened.folder}.")
+
+
+class Front:
+    """A front that runs."""
+
+    def __init__(self, nginx: Nginx, settings: FrontSettings, folder: Path) -> None:
+        self.nginx = nginx
+        self.folder = folder
+        self.rest_url = f"http://{settings.host}:{settings.rest_port}"
+        self.grpc_target = f"{settings.host}:{settings.grpc_port}"
+
+
+@contextmanager
+def running_front(
+    record: ServerRecord,
+    port: int | None = None,
+    grpc_port: int | None = None,
+    *,
+    host: str = LOOPBACK,
+    workers: int = 1,
+    tries: int = DEFAULT_TRIES,
+) -> Iterator[Front]:
+    """Run nginx and what answers its /ready while the block runs.
+
+    Args:
+        record: the server behind it.
+        port: the REST port; None takes the usual one, or a free one.
+        grpc_port: the gRPC port, in the same way.
+        host: the address to listen on.
+        workers: how many READY workers it takes for /ready.
+        tries: how often a prediction is tried.
+
+    Raises:
+        CommandError: when there is no nginx, or it does not start.
+    """
+    from cli.ready_server import serving  # noqa: PLC0415 - they import the JRE's package
+    from cli.truth import Watch  # noqa: PLC0415
+
+    run_dir = Path(record.run_dir)
+    program, folder = find_nginx(), run_dir / FOLDER_NAME
+    ports = _ports(port, grpc_port)
+    with Watch(run_dir, at_least=workers) as watch, serving(watch.state, 0) as ready_port:
+        settings = _settings(record, host, (*ports, ready_port), tries)
+        nginx = Nginx(program, folder, build_config(TEMPLATE.read_text(encoding="utf-8"), settings))
+        try:
+            nginx.start(host, ports)
+            yield Front(nginx, settings, folder)
+        finally:
+            nginx.stop()
+
+
+def _config(record: ServerRecord, host: str, ports: tuple[int, int], tries: int) -> str:
+    template = TEMPLATE.read_text(encoding="utf-8")
+    return build_config(template, _settings(record, host, (*ports, find_free_port(set(ports))), tries))
+
+
+def _settings(record: ServerRecord, host: str, ports: tuple[int, int, int], tries: int) -> FrontSettings:
+    properties = read_properties(Path(record.run_dir) / "config.properties")
+    return FrontSettings(
+        host=host,
+        rest_port=ports[0],
+        grpc_port=ports[1],
+        server_rest_port=record.ports.inference,
+        server_grpc_port=record.ports.grpc_inference,
+        ready_port=ports[2],
+        max_request_bytes=int(properties.get("max_request_size", TORCHSERVES_REQUEST_BYTES)),
+        tries=tries,
+    )
+
+
+def _ports(port: int | None, grpc_port: int | None) -> tuple[int, int]:
+    chosen: list[int] = []
+    for asked, usual in ((port, USUAL_REST_PORT), (grpc_port, USUAL_GRPC_PORT)):
+        number = asked or usual
+        if number in chosen or not is_free(number):
+            if asked is not None:
+                raise CommandError(f"Port {asked} is taken.", remedy="Name another one, or leave the option out.")
+            number = find_free_port(set(chosen))
+            say(f"Port {usual} is taken; using {number}.")
+        chosen.append(number)
+    return chosen[0], chosen[1]

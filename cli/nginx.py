@@ -1,0 +1,166 @@
+"""nginx before a server: found, configured from ``config/nginx.conf.template``, started and ended."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cli.errors import CommandError
+
+PROJECT = Path(__file__).resolve().parent.parent
+TEMPLATE = PROJECT / "config" / "nginx.conf.template"
+PLACEHOLDER = re.compile(r"@([A-Z_]+)@")
+
+DEFAULT_TRIES = 2
+"""How often a prediction is tried: what two workers died of shall not have a third."""
+START_SECONDS = 10.0
+STOP_GRACE_SECONDS = 30.0
+POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class FrontSettings:
+    """Where a front listens, and what stands behind it; ports are TCP."""
+
+    host: str
+    """The address it listens on."""
+    rest_port: int
+    grpc_port: int
+    server_rest_port: int
+    """The inference ports of the TorchServe behind it, on the loopback address."""
+    server_grpc_port: int
+    ready_port: int
+    """Where :mod:`cli.ready_server` answers, on the loopback address."""
+    max_request_bytes: int
+    """The server's own ``max_request_size``."""
+    tries: int = DEFAULT_TRIES
+
+
+def find_nginx() -> Path:
+    """The nginx program: on the PATH, as scripts/nginx.sh fetches it, or where Debian keeps it from users.
+
+    Raises:
+        CommandError: when there is none.
+    """
+    found = shutil.which("nginx")
+    candidates = [Path(sys.prefix) / "nginx/usr/sbin/nginx", Path("/usr/sbin/nginx"), Path("/usr/local/sbin/nginx")]
+    for path in ([Path(found)] if found else []) + candidates:
+        if os.access(path, os.X_OK):
+            return path
+    raise CommandError(
+        "There is no nginx on this machine.",
+        remedy="Install it with your system's packages, or fetch Debian's without root: `bash scripts/nginx.sh`.",
+    )
+
+
+def build_config(template: str, settings: FrontSettings) -> str:
+    """The configuration of one front.
+
+    Raises:
+        CommandError: when the template names what no front has.
+    """
+    server = f"server 127.0.0.1:{settings.server_rest_port} max_fails=0;"
+    values = {
+        "USER": _user_line(),
+        "PROCESSES": "auto",
+        "HOST": settings.host,
+        "REST_PORT": str(settings.rest_port),
+        "GRPC_PORT": str(settings.grpc_port),
+        "REST_SERVERS": "\n        ".join([server] * settings.tries),
+        "SERVER_GRPC_PORT": str(settings.server_grpc_port),
+        "READY_PORT": str(settings.ready_port),
+        "MAX_REQUEST_BYTES": str(settings.max_request_bytes),
+        "TRIES": str(settings.tries),
+    }
+    unknown = set(PLACEHOLDER.findall(template)) - values.keys()
+    if unknown:
+        raise CommandError(
+            f"{TEMPLATE.name} names {', '.join(sorted(unknown))}, which no front has.",
+            remedy=f"It may name {', '.join(sorted(values))}.",
+        )
+    return PLACEHOLDER.sub(lambda match: values[match[1]], template)
+
+
+class Nginx:
+    """One nginx process, from its start to its end.
+
+    Args:
+        program: the nginx program.
+        folder: its folder, made where it is missing: configuration, logs, bodies of requests on their way.
+        config: the configuration's text, with paths relative to ``folder``.
+    """
+
+    def __init__(self, program: Path, folder: Path, config: str) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (folder / "nginx.conf").write_text(config, encoding="utf-8")
+        self._folder = folder
+        self._program = [str(program), "-p", str(folder), "-c", "nginx.conf", "-e", "error.log"]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, host: str, ports: Sequence[int]) -> None:
+        """Start it and wait until it listens on these ports of an address.
+
+        Raises:
+            CommandError: when it does not; the message has what it said.
+        """
+        log = self._folder / "console.log"
+        with log.open("wb") as console:
+            self._process = subprocess.Popen(
+                [*self._program, "-g", "daemon off;"],
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # the terminal's Ctrl-C is for the command, which ends it in order
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while not all(_answers(host, port) for port in ports):
+            if not self.runs or time.monotonic() > deadline:
+                self.stop(grace_seconds=0)
+                said = log.read_text(encoding="utf-8", errors="replace").strip()
+                raise CommandError(f"nginx did not start: {said}", remedy=f"Its files are in {self._folder}.")
+            time.sleep(POLL_SECONDS)
+
+    @property
+    def runs(self) -> bool:
+        """Whether the process is there."""
+        return self._process is not None and self._process.poll() is None
+
+    def stop(self, *, grace_seconds: float = STOP_GRACE_SECONDS) -> None:
+        """Listen no more, let the requests in flight be answered for so long, then end."""
+        if self._process is None:
+            return
+        for number, seconds in ((signal.SIGQUIT, grace_seconds), (signal.SIGTERM, 5.0), (signal.SIGKILL, None)):
+            if self._process.poll() is not None:
+                return
+            self._process.send_signal(number)
+            try:
+                self._process.wait(timeout=seconds)
+            except subprocess.TimeoutExpired:
+                continue
+
+
+def _answers(host: str, port: int) -> bool:
+    """Whether something listens there; 0.0.0.0 and :: can be connected to, and mean this machine."""
+    try:
+        socket.create_connection((host.strip("[]"), port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _user_line() -> str:
+    """As root nginx would give its workers away to nobody, who may not read a run folder."""
+    if os.geteuid() != 0:
+        return ""
+    return f"user {pwd.getpwuid(0).pw_name} {grp.getgrgid(os.getegid()).gr_name};"

@@ -1,0 +1,79 @@
+"""Readiness tells the truth about a running server, and its front passes it on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks.scaling import Load, canary_of, ways_to
+from cli.app import app
+from cli.front import Front
+from cli.probe import find_live_workers
+from cli.readiness import build_management
+from cli.record import ServerRecord
+from cli.scaling import check_canary
+
+pytestmark = pytest.mark.server
+
+LATEST_SECONDS = 2.0
+RESTART_SECONDS = 60.0
+
+
+def is_ready(front: Front) -> bool:
+    return httpx.get(f"{front.rest_url}/ready", trust_env=False).status_code == 200
+
+
+def wait_for(front: Front, ready: bool, seconds: float) -> float:
+    """Seconds until the front says so."""
+    began = time.monotonic()
+    while is_ready(front) is not ready:
+        assert time.monotonic() - began < seconds
+        time.sleep(0.05)
+    return time.monotonic() - began
+
+
+def ask_command(server: ServerRecord, *options: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["ready", *options, "--run-dir", server.run_dir])
+    return result.exit_code, result.stdout
+
+
+def test_it_is_false_soon_after_the_last_worker_died_and_true_once_another_is_proved(
+    server: ServerRecord, front: Front
+) -> None:
+    wait_for(front, ready=True, seconds=RESTART_SECONDS)
+    assert ask_command(server) == (0, "ready: 1 READY, canary right\n")
+    assert ask_command(server, "--workers", "2")[0] == 1
+    with build_management(server) as management:
+        (worker,) = find_live_workers(management.describe(server.model)[0])
+        os.kill(worker.pid, signal.SIGKILL)
+        assert wait_for(front, ready=False, seconds=LATEST_SECONDS) < LATEST_SECONDS
+        assert ask_command(server)[0] == 1
+        key = {"Authorization": f"Bearer {server.tokens().inference}"}
+        ping = httpx.get(f"{server.inference_url}/ping", headers=key, trust_env=False)
+        assert ping.json() == {"status": "Healthy"}  # which is why nobody should ask it
+        wait_for(front, ready=True, seconds=RESTART_SECONDS)
+        assert find_live_workers(management.describe(server.model)[0]) != {worker}
+        check_canary(server, management.describe(server.model)[0], timeout_seconds=RESTART_SECONDS)
+
+
+def test_a_request_whose_worker_dies_is_asked_again_by_the_front(server: ServerRecord, front: Front) -> None:
+    canary = canary_of(server)
+    ways = {"REST, front": ways_to(server, canary, front.rest_url, front.grpc_target)["REST, front"]}
+    tried = (Path(server.run_dir) / "front/access.log").read_text(encoding="utf-8").count('"tries":"500, 200"')
+    with build_management(server) as management, Load(ways, canary) as load:
+        time.sleep(1.0)
+        (worker,) = find_live_workers(management.describe(server.model)[0])
+        os.kill(worker.pid, signal.SIGKILL)
+        wait_for(front, ready=False, seconds=LATEST_SECONDS)
+        wait_for(front, ready=True, seconds=RESTART_SECONDS)
+    (outcomes,) = load.outcomes.values()
+    assert outcomes.failures == {}
+    assert outcomes.answered > 0
+    log = (Path(server.run_dir) / "front/access.log").read_text(encoding="utf-8")
+    assert log.count('"tries":"500, 200"') > tried
