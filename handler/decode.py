@@ -9,82 +9,54 @@ table stand on every hop.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 import numpy as np
 from numpy.typing import NDArray
 
 from handler.audio import decode_waveform
 from handler.clip import Clip, ModalityStatus, Row, VectorSequence, Waveform, Words
-from handler.container import Container, open_container
-from handler.errors import ActivityError, LimitExceeded, NoUsableModality, UndecodableMedia
+from handler.container import Container
+from handler.errors import ActivityError, NoUsableModality
 from handler.image import decode_image
 from handler.limits import Limits
 from handler.picture import Geometry
 from handler.request import ActivityRequest
+from handler.sources import (
+    NOT_IN_MODEL,
+    NOT_SENT,
+    Content,
+    Picture,
+    Sound,
+    Sources,
+    Transcribe,
+    Unused,
+    attempt,
+    lay_schedule,
+    open_sources,
+)
 from handler.tabular import parse_row
-from handler.text import parse_text
-from handler.vectors import cut_vectors, parse_vectors
-from handler.video import decode_frames
-from handler.windows import Schedule, Span, build_schedule
+from handler.vectors import cut_vectors
+from handler.video import decode_frame_pieces
+from handler.windows import Schedule
 from models.config import Modality, ModelConfig
 from models.encoder_config import AudioConfig, ImageConfig, VectorConfig, VideoConfig
 from models.pretrained.pictures import build_geometry
-
-Content = TypeVar("Content")
-Transcribe = Callable[[Waveform], Words]
-"""From sound at ``SPEECH_RATE`` to its words."""
-
-SPEECH_RATE = 16_000
-"""Hz; what a transcriber hears."""
 
 ALWAYS_LISTED: tuple[Modality, ...] = ("video", "audio", "text")
 """Modalities whose status every answer says; of the others those that the model has or the request sent."""
 
 
 @dataclass(frozen=True)
-class _Unused:
-    """Stands where a modality's content would: why there is none."""
-
-    code: str
-    reason: str
-    error: ActivityError | None = None
-    """What the attempt to decode it came to; None where there was nothing to decode."""
-
-
-_NOT_SENT = _Unused("not_sent", "not sent")
-_NOT_IN_MODEL = _Unused("not_in_model", "the model does not have it")
-
-
-@dataclass(frozen=True)
-class _Picture:
-    """Frames to be decoded: of the video, or of the depth."""
-
-    container: Container
-    span: Span
-    config: VideoConfig
-
-
-@dataclass(frozen=True)
-class _Part(Generic[Content]):
+class Part(Generic[Content]):
     """What a modality gives to the hops of the schedule."""
 
     content: Content
     mask: NDArray[np.bool_]
     """``(N,)``: True where the hop has it."""
-
-
-@dataclass(frozen=True)
-class _Timed:
-    """What has times, before the schedule is laid over it."""
-
-    pictures: Mapping[Modality, _Picture | _Unused]
-    waveform: Waveform | _Unused
-    sequences: Mapping[Modality, VectorSequence | _Unused]
-    words: Words | _Unused
 
 
 def decode_request(
@@ -100,163 +72,109 @@ def decode_request(
         ActivityError: nothing can be used, one part was sent, and this is its only fault.
     """
     with ExitStack() as stack:
-        listens = config.audio is not None or transcribe is not None
-        media = _open(request.video, limits, stack) if config.video or listens else _NOT_SENT
-        sound = _open(request.audio, limits, stack) if request.audio is not None and listens else media
-        depth = _open(request.depth, limits, stack) if config.depth else _NOT_SENT
-        heard = _NOT_SENT if transcribe is None else _hear(sound, request, transcribe, limits)
-        timed = _Timed(
-            pictures={"video": _picture(media, config.video), "depth": _picture(depth, config.depth)},
-            waveform=_decode_sound(sound, config, limits),
-            sequences={name: _parse_sequence(name, request, config, limits) for name in config.vectors},
-            words=_parse_words(request.text, config, limits) if transcribe is None or config.text is None else heard,
-        )
-        schedule, frames = _decode_pictures(timed, config, limits)
-    image, row = _image_part(request, config, schedule, limits), _row_part(request, config, schedule, limits)
-    audio, text = _audio_part(timed.waveform, schedule, config.audio), _text_part(timed.words, schedule)
-    sequences = {name: _vector_part(it, schedule, config.vectors[name]) for name, it in timed.sequences.items()}
-    parts: dict[Modality, _Part[Any] | _Unused] = {
-        "video": frames["video"],
-        "audio": audio,
-        "text": text,
-        "image": image,
-        "tabular": row,
-        "depth": frames["depth"],
-        **sequences,
+        sources = open_sources(request, config, limits, stack, transcribe=transcribe)
+        return decode_sources(sources, request, config, limits)
+
+
+def decode_sources(sources: Sources, request: ActivityRequest, config: ModelConfig, limits: Limits) -> Clip:
+    """As :func:`decode_request`, of what is open already."""
+    waveform = _decode_sound(sources.sound, limits)
+    schedule, timed = _decode_pictures(sources, waveform, config, limits)
+    timed["audio"] = _audio_part(waveform, schedule, config.audio)
+    for name, sequence in sources.sequences.items():
+        timed[name] = _vector_part(sequence, schedule, config.vectors[name])
+    parts = list_parts(timed, sources, schedule, request, config, limits)
+    return build_clip(parts, schedule, sources)
+
+
+def list_parts(
+    timed: Mapping[Modality, Part[Any] | Unused],
+    sources: Sources,
+    schedule: Schedule,
+    request: ActivityRequest,
+    config: ModelConfig,
+    limits: Limits,
+) -> dict[Modality, Part[Any] | Unused]:
+    """What each modality gives of those whose status the answer says, in its order.
+
+    Args:
+        timed: picture, depth, sound and sequences.
+        sources: what was opened.
+        schedule: of the clip.
+        request: what was sent.
+        config: the model's.
+        limits: bounds on a picture and a table.
+
+    Raises:
+        ActivityError: nothing can be used.
+    """
+    parts: dict[Modality, Part[Any] | Unused] = {
+        "video": timed["video"],
+        "audio": timed["audio"],
+        "text": _text_part(sources.words, schedule),
+        "image": _image_part(request, config, schedule, limits),
+        "tabular": _row_part(request, config, schedule, limits),
+        "depth": timed["depth"],
+        **{name: timed[name] for name in sources.sequences},
     }
     listed = {*ALWAYS_LISTED, *config.modalities, *request.parts}
     parts = {name: part for name, part in parts.items() if name in listed}
-    unused = {name: part for name, part in parts.items() if isinstance(part, _Unused)}
+    unused = {name: part for name, part in parts.items() if isinstance(part, Unused)}
     if len(unused) == len(parts):
         raise _nothing_usable(request, config, unused)
+    return parts
+
+
+def build_clip(parts: Mapping[Modality, Part[Any] | Unused], schedule: Schedule, sources: Sources) -> Clip:
+    """Put together what the modalities give."""
+    used = {name: part for name, part in parts.items() if not isinstance(part, Unused)}
+    contents = {name: part.content for name, part in used.items()}
     return Clip(
         schedule=schedule,
-        modalities={name: _status(unused.get(name)) for name in parts},
-        frames=_content(frames["video"]),
-        samples=_content(audio),
-        texts=_content(text),
-        image=_content(image),
-        row=_content(row),
-        depth=_content(frames["depth"]),
-        vectors={name: part.content for name, part in sequences.items() if not isinstance(part, _Unused)},
-        masks={name: part.mask for name, part in parts.items() if not isinstance(part, _Unused)},
-        transcript=None if transcribe is None else () if isinstance(heard, _Unused) else heard.cues,
+        modalities={name: _status(part) for name, part in parts.items()},
+        frames=contents.get("video"),
+        samples=contents.get("audio"),
+        texts=contents.get("text"),
+        image=contents.get("image"),
+        row=contents.get("tabular"),
+        depth=contents.get("depth"),
+        vectors={name: contents[name] for name in sources.sequences if name in contents},
+        masks={name: part.mask for name, part in used.items()},
+        transcript=sources.transcript,
     )
 
 
-def _attempt(step: Callable[[], Content]) -> Content | _Unused:
-    """Run a step of one modality; what it raises is why that modality is not used."""
-    try:
-        return step()
-    except ActivityError as error:
-        return _Unused(error.code, error.message, error)
-    except MemoryError:
-        remedy = "Send a smaller file, or encode it anew."
-        exhausted = UndecodableMedia("decoding needs more memory than is allowed", remedy=remedy)
-        return _Unused(exhausted.code, exhausted.message, exhausted)
-
-
-def _open(data: bytes | None, limits: Limits, stack: ExitStack) -> Container | _Unused:
-    if data is None:
-        return _NOT_SENT
-    return _attempt(lambda: stack.enter_context(open_container(data, limits)))
-
-
-def _picture(media: Container | _Unused, config: VideoConfig | None) -> _Picture | _Unused:
-    """The picture of a container, before any of it is decoded."""
-    if config is None:
-        return _NOT_IN_MODEL
-    if isinstance(media, _Unused):
-        return media
-    if media.video is None:
-        return _Unused("not_sent", "the container has no picture")
-    return _Picture(media, media.video.span, config)
-
-
-def _decode_sound(sound: Container | _Unused, config: ModelConfig, limits: Limits) -> Waveform | _Unused:
-    audio = config.audio
-    if audio is None:
-        return _NOT_IN_MODEL
-    if isinstance(sound, _Unused):
+def _decode_sound(sound: Sound | Unused, limits: Limits) -> Waveform | Unused:
+    if isinstance(sound, Unused):
         return sound
-    if sound.audio is None:
-        return _Unused("not_sent", "the container has no sound")
-    return _attempt(lambda: decode_waveform(sound, audio.sample_rate, limits))
-
-
-def _hear(
-    sound: Container | _Unused, request: ActivityRequest, transcribe: Transcribe, limits: Limits
-) -> Words | _Unused:
-    """The words of the sound, decoded at the rate that the transcriber hears.
-
-    It is opened anew: a decoder that has been at a stream's end cuts its start otherwise when it begins again.
-    """
-    if isinstance(sound, _Unused):
-        return _Unused("not_sent", "no sound to transcribe was sent") if sound is _NOT_SENT else sound
-    if sound.audio is None:
-        return _Unused("not_sent", "the container has no sound to transcribe")
-    data = request.video if request.audio is None else request.audio
-    with ExitStack() as stack:
-        again = _open(data, limits, stack)
-        if isinstance(again, _Unused):
-            return again
-        return _attempt(lambda: transcribe(decode_waveform(again, SPEECH_RATE, limits)))
-
-
-def _parse_words(text: bytes | str | None, config: ModelConfig, limits: Limits) -> Words | _Unused:
-    if config.text is None:
-        return _NOT_IN_MODEL
-    return _NOT_SENT if text is None else _attempt(lambda: parse_text(text, limits))
-
-
-def _parse_sequence(
-    name: Modality, request: ActivityRequest, config: ModelConfig, limits: Limits
-) -> VectorSequence | _Unused:
-    if name not in request.vectors:
-        return _NOT_SENT
-    return _attempt(lambda: parse_vectors(request.vectors[name], config.vectors[name], limits))
-
-
-def _lay_schedule(timed: _Timed, config: ModelConfig, limits: Limits) -> Schedule:
-    """Lay the schedule over what has times; over the cues where that is nothing, one window without cues."""
-    contents = (*timed.pictures.values(), timed.waveform, *timed.sequences.values())
-    spans = [content.span for content in contents if not isinstance(content, _Unused)]
-    if not spans and not isinstance(timed.words, _Unused):
-        heard_in = timed.words.heard_in
-        spans = [heard_in] if heard_in else [Span(cue.start_seconds, cue.stop_seconds) for cue in timed.words.cues]
-    if not spans:
-        spans = [Span(0.0, config.windows.window_seconds)]
-    span = Span(min(s.start_seconds for s in spans), max(s.stop_seconds for s in spans))
-    if span.duration_seconds > limits.max_duration_seconds:
-        raise LimitExceeded(
-            f"the clip spans {span.duration_seconds:.1f} s, at most {limits.max_duration_seconds:g} s are allowed",
-            remedy="Send it in shorter pieces, and sound that begins with its picture.",
-        )
-    return build_schedule(span, config.windows)
+    return attempt(lambda: decode_waveform(sound.container, sound.config.sample_rate, limits))
 
 
 def _decode_pictures(
-    timed: _Timed, config: ModelConfig, limits: Limits
-) -> tuple[Schedule, dict[Modality, _Part[NDArray[np.uint8]] | _Unused]]:
+    sources: Sources, waveform: Waveform | Unused, config: ModelConfig, limits: Limits
+) -> tuple[Schedule, dict[Modality, Part[Any] | Unused]]:
     """Decode the frames that the schedule needs; where a picture fails, the clip is what the others cover."""
     while True:
-        schedule = _lay_schedule(timed, config, limits)
-        parts = {name: _frames_part(picture, schedule, limits) for name, picture in timed.pictures.items()}
-        failed = {name: part for name, part in parts.items() if isinstance(part, _Unused)}
-        if all(isinstance(timed.pictures[name], _Unused) for name in failed):
+        schedule = lay_schedule(sources, waveform, config, limits)
+        parts: dict[Modality, Part[Any] | Unused] = {
+            name: _frames_part(picture, schedule, limits) for name, picture in sources.pictures.items()
+        }
+        failed = {name: part for name, part in parts.items() if isinstance(part, Unused)}
+        if all(isinstance(sources.pictures[name], Unused) for name in failed):
             break
-        timed = replace(timed, pictures={**timed.pictures, **failed})
-    if not isinstance(parts["depth"], _Unused):
-        parts["depth"] = replace(parts["depth"], content=to_grey(parts["depth"].content))
+        sources = replace(sources, pictures={**sources.pictures, **failed})
+    depth = parts["depth"]
+    if not isinstance(depth, Unused):
+        parts["depth"] = replace(depth, content=to_grey(depth.content))
     return schedule, parts
 
 
-def _frames_part(picture: _Picture | _Unused, schedule: Schedule, limits: Limits) -> _Part[NDArray[np.uint8]] | _Unused:
-    if isinstance(picture, _Unused):
+def _frames_part(picture: Picture | Unused, schedule: Schedule, limits: Limits) -> Part[NDArray[np.uint8]] | Unused:
+    if isinstance(picture, Unused):
         return picture
     times = schedule.frame_times(picture.config.frames_per_hop)
-    frames = _attempt(lambda: decode_cropped(picture.container, times, picture.config, limits))
-    return frames if isinstance(frames, _Unused) else _Part(frames, schedule.hop_mask(picture.span))
+    frames = attempt(lambda: decode_cropped(picture.container, times, picture.config, limits))
+    return frames if isinstance(frames, Unused) else Part(frames, schedule.hop_mask(picture.span))
 
 
 def decode_cropped(
@@ -267,12 +185,29 @@ def decode_cropped(
     Raises:
         ActivityError: as :func:`handler.video.decode_frames`.
     """
+    (frames,) = decode_cropped_pieces(container, [times], config, limits)
+    return frames
+
+
+def decode_cropped_pieces(
+    container: Container, times: Sequence[NDArray[np.float64]], config: VideoConfig, limits: Limits
+) -> Iterator[NDArray[np.uint8]]:
+    """For each piece the frames at its times, any shape S, upright and cropped: ``S + (3, size, size)`` uint8.
+
+    Raises:
+        ActivityError: as :func:`handler.video.decode_frame_pieces`.
+    """
     size, crop = config.size, config.crop
-    if crop is None:
-        return decode_frames(container, times, size, limits, geometry_of(config))
-    whole, left, top = crop.pixels(size)
-    frames = decode_frames(container, times, whole, limits)
-    return frames[..., top : top + size, left : left + size].copy()  # the rest is not held on to
+    whole, left, top = (size, 0, 0) if crop is None else crop.pixels(size)
+
+    def cropped(frames: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        frames = frames.reshape(*shape, 3, whole, whole)
+        # a copy, so that the rest is not held on to
+        return frames if crop is None else frames[..., top : top + size, left : left + size].copy()
+
+    pieces = decode_frame_pieces(container, [piece.ravel() for piece in times], whole, limits, geometry_of(config))
+    for piece in times:
+        yield cropped(next(pieces), piece.shape)  # no name here holds a piece while the next one is made
 
 
 def geometry_of(config: VideoConfig | ImageConfig) -> Geometry | None:
@@ -291,68 +226,62 @@ def to_grey(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _image_part(
     request: ActivityRequest, config: ModelConfig, schedule: Schedule, limits: Limits
-) -> _Part[NDArray[np.uint8]] | _Unused:
+) -> Part[NDArray[np.uint8]] | Unused:
     image, data = config.image, request.image
     if image is None:
-        return _NOT_IN_MODEL
+        return NOT_IN_MODEL
     if data is None:
-        return _NOT_SENT
-    return _everywhere(_attempt(lambda: decode_image(data, image.size, limits, geometry_of(image))), schedule)
+        return NOT_SENT
+    return _everywhere(attempt(lambda: decode_image(data, image.size, limits, geometry_of(image))), schedule)
 
 
-def _row_part(
-    request: ActivityRequest, config: ModelConfig, schedule: Schedule, limits: Limits
-) -> _Part[Row] | _Unused:
+def _row_part(request: ActivityRequest, config: ModelConfig, schedule: Schedule, limits: Limits) -> Part[Row] | Unused:
     table, content = config.tabular, request.tabular
     if table is None:
-        return _NOT_IN_MODEL
+        return NOT_IN_MODEL
     if content is None:
-        return _NOT_SENT
-    return _everywhere(_attempt(lambda: parse_row(content, table, limits)), schedule)
+        return NOT_SENT
+    return _everywhere(attempt(lambda: parse_row(content, table, limits)), schedule)
 
 
-def _everywhere(content: Content | _Unused, schedule: Schedule) -> _Part[Content] | _Unused:
+def _everywhere(content: Content | Unused, schedule: Schedule) -> Part[Content] | Unused:
     """What has no times stands on every hop."""
-    return content if isinstance(content, _Unused) else _Part(content, np.ones(schedule.num_hops, dtype=np.bool_))
+    return content if isinstance(content, Unused) else Part(content, np.ones(schedule.num_hops, dtype=np.bool_))
 
 
 def _vector_part(
-    sequence: VectorSequence | _Unused, schedule: Schedule, config: VectorConfig
-) -> _Part[NDArray[np.float32]] | _Unused:
-    if isinstance(sequence, _Unused):
+    sequence: VectorSequence | Unused, schedule: Schedule, config: VectorConfig
+) -> Part[NDArray[np.float32]] | Unused:
+    if isinstance(sequence, Unused):
         return sequence
-    return _Part(cut_vectors(sequence, schedule, config), schedule.hop_mask(sequence.span))
+    return Part(cut_vectors(sequence, schedule, config), schedule.hop_mask(sequence.span))
 
 
 def _audio_part(
-    waveform: Waveform | _Unused, schedule: Schedule, audio: AudioConfig | None
-) -> _Part[NDArray[np.float32]] | _Unused:
+    waveform: Waveform | Unused, schedule: Schedule, audio: AudioConfig | None
+) -> Part[NDArray[np.float32]] | Unused:
     if audio is None:
-        return _NOT_IN_MODEL
-    if isinstance(waveform, _Unused):
+        return NOT_IN_MODEL
+    if isinstance(waveform, Unused):
         return waveform
-    return _Part(cut_samples(waveform, schedule, audio), schedule.hop_mask(waveform.span))
+    return Part(cut_samples(waveform, schedule, audio), schedule.hop_mask(waveform.span))
 
 
-def _text_part(words: Words | _Unused, schedule: Schedule) -> _Part[tuple[str, ...]] | _Unused:
-    if isinstance(words, _Unused):
+def _text_part(words: Words | Unused, schedule: Schedule) -> Part[tuple[str, ...]] | Unused:
+    if isinstance(words, Unused):
         return words
     texts = cut_words(words, schedule)
     mask = np.array([bool(text) for text in texts])
-    return _Part(texts, mask) if mask.any() else _Unused("not_sent", "no cue lies inside the clip")
+    return Part(texts, mask) if mask.any() else Unused("not_sent", "no cue lies inside the clip")
 
 
-def _content(part: _Part[Content] | _Unused) -> Content | None:
-    return None if isinstance(part, _Unused) else part.content
+def _status(part: Part[Any] | Unused) -> ModalityStatus:
+    if isinstance(part, Unused):
+        return ModalityStatus(used=False, code=part.code, reason=part.reason)
+    return ModalityStatus(used=True)
 
 
-def _status(unused: _Unused | None) -> ModalityStatus:
-    if unused is None:
-        return ModalityStatus(used=True)
-    return ModalityStatus(used=False, code=unused.code, reason=unused.reason)
-
-
-def _nothing_usable(request: ActivityRequest, config: ModelConfig, unused: Mapping[Modality, _Unused]) -> ActivityError:
+def _nothing_usable(request: ActivityRequest, config: ModelConfig, unused: Mapping[Modality, Unused]) -> ActivityError:
     """The one fault of the one part that was sent, else all reasons."""
     faults = {id(it.error): it.error for it in unused.values() if it.error is not None}
     if len(request.parts) == 1 and len(faults) == 1:

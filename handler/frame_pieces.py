@@ -40,6 +40,11 @@ class FramePieces:
         self._begin(0)
 
     @property
+    def num_given(self) -> int:
+        """Pieces that have been given."""
+        return self._number
+
+    @property
     def is_done(self) -> bool:
         """Whether all pieces have been given."""
         return self._number == len(self._pieces)

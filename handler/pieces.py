@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handler.clip import Clip, Cue, ModalityStatus
-from handler.decode import Transcribe, decode_request
+from handler.decode import decode_request
 from handler.errors import ActivityError
 from handler.limits import Limits
 from handler.request import ActivityRequest
+from handler.sources import Transcribe
 from handler.windows import Schedule, Span
 from models.config import Modality, ModelConfig
 

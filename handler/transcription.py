@@ -18,11 +18,11 @@ import numpy as np
 from torch import Tensor
 
 from handler.clip import Cue, Waveform, Words
-from handler.decode import SPEECH_RATE
 from handler.errors import InvalidOptions, LimitExceeded, UndecodableMedia
 from handler.request import ActivityRequest
 from handler.runtime import Runtime
 from handler.side import load_side_model, one_line
+from handler.sources import SPEECH_RATE
 from models.config import ModelConfig
 from models.settings import SettingsError
 from models.side_config import TranscriberConfig

@@ -15,7 +15,7 @@ A long recording is decoded in pieces, in one walk over its packets, whatever th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import av
@@ -110,10 +110,7 @@ def decode_frame_pieces(
     stream = checked_picture(container, limits)
     converter = Converter(size, geometry)
     try:
-        num_given = 0
-        for images in _decode_planned(stream, times_seconds, converter, limits):
-            yield images
-            num_given += 1
+        num_given = yield from _decode_planned(stream, times_seconds, converter, limits)
         if num_given < len(times_seconds):
             yield from _decode_sequential(stream, times_seconds[num_given:], converter, limits)
     except ActivityError:
@@ -143,11 +140,11 @@ def checked_picture(container: Container, limits: Limits) -> VideoStream:
 
 def _decode_planned(
     stream: VideoStream, times: Sequence[NDArray[np.float64]], converter: Converter, limits: Limits
-) -> Iterator[NDArray[np.uint8]]:
-    """Decode what is needed; the pieces up to the first of which the plan does not give every frame."""
+) -> Generator[NDArray[np.uint8], None, int]:
+    """Decode what is needed; the pieces up to the first of which the plan does not give every frame, and how many."""
     packets = stream.packets
     if not packets.is_exact:
-        return
+        return 0
     wanted = _shown_at(times, np.sort(packets.pts[packets.is_shown]), packets)
     frames = FramePieces(wanted, converter, limits)
     is_wanted = packets.is_shown & np.isin(packets.pts, np.concatenate(wanted))
@@ -160,7 +157,8 @@ def _decode_planned(
     except LimitExceeded:
         raise
     except Exception:  # noqa: BLE001 (whatever it was, decoding everything is the answer)
-        return
+        return frames.num_given
+    return frames.num_given
 
 
 def _decode_sequential(

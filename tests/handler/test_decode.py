@@ -363,7 +363,7 @@ def test_decoding_that_runs_out_of_memory_is_that_parts_fault(monkeypatch: pytes
     def exhausted(*_: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(decode, "decode_frames", exhausted)
+    monkeypatch.setattr(decode, "decode_cropped", exhausted)
     clip = decoded(clip_of_two_seconds())
     assert clip.modalities["video"].code == "undecodable_media"
     assert clip.modalities["video"].reason == "decoding needs more memory than is allowed"
@@ -396,7 +396,7 @@ NOT_IN_MODEL = ModalityStatus(False, "not_in_model", "the model does not have it
 
 
 def test_what_the_model_has_not_is_told_and_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode, "decode_frames", lambda *_: 1 / 0)
+    monkeypatch.setattr(decode, "decode_cropped", lambda *_: 1 / 0)
     clip = decoded(clip_of_two_seconds(), text="stir", config=TINY.model_copy(update={"video": None, "text": None}))
     assert clip.modalities == {"video": NOT_IN_MODEL, "audio": USED, "text": NOT_IN_MODEL}
     assert list(clip.masks) == ["audio"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Generator
 from typing import Any
 
 import av
@@ -158,8 +159,12 @@ def test_frames_with_the_same_time_are_the_last_of_them(monkeypatch: pytest.Monk
         for frame, ticks in decode_all(stream, limits):
             yield frame, ticks % 800  # what comes after 0.8 s has the times of what came before
 
+    def no_plan(*_: Any) -> Generator[NDArray[np.uint8], None, int]:
+        yield from ()
+        return 0
+
     monkeypatch.setattr(video, "decode_all", restarting)
-    monkeypatch.setattr(video, "_decode_planned", lambda *_: iter(()))
+    monkeypatch.setattr(video, "_decode_planned", no_plan)
     times = np.arange(4) / 25
     assert decoded_places(whole(data, times)) == [20, 21, 22, 23]
     assert decoded_places(in_pieces(data, times, 2)) == [20, 21, 22, 23]
