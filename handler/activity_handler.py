@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ts.context import Context
 from ts.metrics.metric_type_enum import MetricTypes
+from ts.protocol.otf_message_handler import create_predict_response
 from ts.torch_handler.base_handler import BaseHandler
 
-from handler import kserve, limits, log_lines, measures, pipeline, request, runtime
+from handler import delivery, kserve, limits, log_lines, measures, pipeline, request, response, runtime
 
 logger = logging.getLogger(__name__)
 
@@ -68,17 +70,49 @@ class ActivityHandler(BaseHandler):  # type: ignore[misc]  # ts ships no types
         request_ids = [context.get_request_id(index) or str(index) for index in range(len(data))]
         items = [self._marked(item, context, index) for index, item in enumerate(data)]
         asked = [context.get_request_header(index, REST_HEADER) for index in range(len(data))]
-        explained = [index for index, value in enumerate(asked) if value == EXPLAINED]
-        measured = self.pipeline.respond_measured(items, request_ids, explained=explained)
-        responses = [response for response, _ in measured]
-        outcomes = [outcome for _, outcome in measured]
-        batch_size = context.system_properties.get("batch_size") or 1
-        self._tell(outcomes, lambda: measures.samples(outcomes, int(batch_size)), context)
-        for index, response in enumerate(responses):
-            context.set_response_content_type(index, response.content_type)
-            if response.status != 200:
-                context.set_response_status(response.status, response.phrase, index)
-        return [response.body for response in responses]
+        measured = self.pipeline.respond_measured(
+            items,
+            request_ids,
+            explained=[index for index, value in enumerate(asked) if value == EXPLAINED],
+            streamable=[index for index, value in enumerate(asked) if value is not None],
+        )
+        responses = [each for each, _ in measured]
+        for index, each in enumerate(responses):
+            context.set_response_content_type(index, each.content_type)
+            if each.status != 200:
+                context.set_response_status(each.status, each.phrase, index)
+        fill = len(data) / int(context.system_properties.get("batch_size") or 1)
+        whole = [outcome for each, outcome in measured if each.rest is None]
+        self._tell(whole, lambda: measures.samples(whole, fill), context)
+        if len(whole) == len(measured):
+            return [each.body for each in responses]
+        delivered = self._deliver(responses, context)
+        streamed = [replace(measured[index][1], code=code) for index, code in delivered.codes.items()]
+        self._tell(streamed, lambda: measures.samples(streamed, None if whole else fill), context)
+        return [delivered.last.get(index, b"") for index in range(len(data))]
+
+    @staticmethod
+    def _deliver(responses: Sequence[response.Response], context: Context) -> delivery.Delivered:
+        """Send what the server's own last message does not have.
+
+        The server ends a batch with the first message in which no answer goes on, and answers a request again whenever
+        a message names it: so each message but the last has one that goes on, and a request that is done is named no
+        more, for which it goes from the map that the last message is made of.
+        """
+        streams = {index for index, each in enumerate(responses) if each.rest is not None}
+
+        def send(bodies: Mapping[int, bytes], going: Collection[int]) -> None:
+            ends = {index: index not in going if index in streams else None for index in bodies}
+            context.stopping_criteria = {index: lambda _, end=end: end for index, end in ends.items()}
+            ids = {index: context.request_ids[index] for index in bodies}
+            context.cl_socket.sendall(create_predict_response(bodies, ids, "", 200, context))
+            for index in bodies.keys() - going:
+                del context.request_ids[index]
+
+        try:
+            return delivery.deliver(responses, send)
+        finally:
+            context.stopping_criteria = None
 
     def _tell(
         self,

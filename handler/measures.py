@@ -194,12 +194,12 @@ def starting_samples(model_name: str, model_version: str) -> list[Sample]:
     ]
 
 
-def samples(outcomes: Sequence[Outcome], batch_size: int) -> list[Sample]:
-    """What a batch adds to the series.
+def samples(outcomes: Sequence[Outcome], batch_fill: float | None) -> list[Sample]:
+    """What requests add to the series.
 
     Args:
-        outcomes: of its requests, which are of one model.
-        batch_size: requests that a batch has at most; at least 1.
+        outcomes: theirs, of one model.
+        batch_fill: how full the batch was that they came in, above 0; None where this has been told.
     """
     if not outcomes:
         return []
@@ -221,8 +221,9 @@ def samples(outcomes: Sequence[Outcome], batch_size: int) -> list[Sample]:
             for item, count in total.computed.items()
         ),
         *(Sample("activity_padding_total", "counter", count, (*model, item)) for item, count in total.padding.items()),
-        Sample("activity_batch_fill_ratio", "histogram", min(1.0, len(outcomes) / batch_size), model),
     ]
+    if batch_fill is not None:
+        found.append(Sample("activity_batch_fill_ratio", "histogram", min(1.0, batch_fill), model))
     if total.windows:
         found.append(Sample("activity_windows_total", "counter", total.windows, model))
     for outcome in outcomes:

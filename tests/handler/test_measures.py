@@ -153,7 +153,7 @@ def test_every_sample_is_one_that_is_declared() -> None:
     used = Counter({("video", "used"): 1, ("text", "not_sent"): 1})
     good = outcome(seconds={"decode": 1.0, "encode": 3.0}, windows=5, clip_seconds=8.0, modalities=used)
     good.measures.computed["hop"], good.measures.padding["hop"] = 16, 3
-    found = samples([good, good, outcome("unknown_part", 400)], 4)
+    found = samples([good, good, outcome("unknown_part", 400)], 3 / 4)
     by_name = {each.name: (each.kind, each.labels) for each in found}
     declared = {each["name"]: (kind, len(each["dimensions"])) for kind, listed in DECLARED.items() for each in listed}
     assert {name: (kind, len(labels)) for name, (kind, labels) in by_name.items()} == declared
@@ -167,4 +167,4 @@ def test_every_sample_is_one_that_is_declared() -> None:
     assert values["activity_stage_seconds", "encode"] == 3.0
     assert [each.value for each in found if each.name == "activity_request_seconds"] == [4.0, 4.0, 0.0]
     assert values["activity_real_time_factor",] == 0.5
-    assert samples([], 8) == []
+    assert samples([], 1.0) == []
