@@ -19,6 +19,7 @@ import typer
 from cli.answers import AnswersFile, Line, as_json, model_of
 from cli.asking import Asker
 from cli.errors import CommandError
+from cli.long_files import find_long_file, predict_long
 from cli.progress import say
 from client.answer import Answer
 from client.errors import ClientError, ServerTimeout, TooLarge, UnexpectedAnswer, WorkerFailed
@@ -49,8 +50,18 @@ class ClipFiles:
         Raises:
             OSError: a file cannot be read.
         """
-        parts = {part: path.read_bytes() for part, path in self.files.items()}
-        return parts if text is None else {"text": text, **parts}
+        media = {part: path.read_bytes() for part, path in self.files.items() if part != "text"}
+        return self.read_words(text) | media
+
+    def read_words(self, text: bytes | None) -> dict[str, bytes]:
+        """The part ``text`` of its request, where there is one.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        if "text" in self.files:
+            return {"text": self.files["text"].read_bytes()}
+        return {} if text is None else {"text": text}
 
 
 def list_clips(given: Sequence[Path], modalities: Collection[str], *, words: bool, folder: Path) -> list[ClipFiles]:
@@ -137,7 +148,7 @@ class Batch:
                     clip = next(left, None)
                     if clip is None:
                         break
-                    running[pool.submit(self._answer, clip)] = clip
+                    running[pool.submit(self._answer, clip, stopped)] = clip
                 if not running:
                     break
                 finished, _ = wait(running, timeout=LOOK_SECONDS, return_when=FIRST_COMPLETED)
@@ -155,16 +166,26 @@ class Batch:
         if stopped.is_set() and num_done < len(clips):
             raise CommandError(f"stopped after {num_done} of {len(clips)} clips", remedy="Go on with the same command.")
 
-    def _answer(self, clip: ClipFiles) -> tuple[Line, bytes]:
+    def _answer(self, clip: ClipFiles, stopped: threading.Event) -> tuple[Line, bytes]:
         try:
-            parts = clip.read(self.text)
+            ask = self._prepare(clip, stopped)
         except OSError as error:
             return _failed(clip, "unreadable_file", f"the file cannot be read: {error.strerror}", "Check its rights.")
         try:
-            answer = self.asker.ask(parts, self.options)
+            answer = ask()
         except tuple(CLIP_FAILURES) as error:
             return _failed(clip, CLIP_FAILURES[type(error)], error.message, error.remedy)
         return _answered(clip, answer)
+
+    def _prepare(self, clip: ClipFiles, stopped: threading.Event) -> Callable[[], Answer]:
+        """What asks for a clip, its files read; a long recording is read while it is sent, and may be stopped."""
+        media = {part: path for part, path in clip.files.items() if part != "text"}
+        words = clip.read_words(self.text)
+        long = find_long_file(media, words, self.options)
+        if long is not None:
+            return lambda: predict_long(long, self.asker, words, self.options, stopped=stopped)
+        parts = clip.read(self.text)
+        return lambda: self.asker.ask(parts, self.options)
 
 
 def _answered(clip: ClipFiles, answer: Answer) -> tuple[Line, bytes]:

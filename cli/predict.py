@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -14,11 +14,12 @@ from rich.console import Console
 from rich.markup import escape
 
 from cli.answers import open_answers
-from cli.asking import Place
+from cli.asking import Asker, Place
 from cli.batch import MANIFEST_SUFFIXES, Batch, list_clips
 from cli.destination import DEFAULT_TIMEOUT_SECONDS
 from cli.errors import user_errors
 from cli.failures import end_with_failures
+from cli.long_files import find_long_file, predict_shown
 from cli.package import DEMO_CHECKPOINT
 from cli.progress import bars, say, stderr, step
 from cli.record import RUN_DIR_VARIABLE
@@ -108,6 +109,9 @@ def predict(  # noqa: PLR0913 - one argument an option of the command line
     Asks the server that `activity serve` started; with --local the same model answers in this process, byte for byte
     alike. Any of the clip and the other parts may be left out: what is missing is said in the answer.
 
+    A recording of more than two minutes goes in chunks, with a bar that says how far it is; the answer is that of one
+    request.
+
     With -o every clip of the folders, manifests and files is answered, and each becomes a line of JSON: its path from
     the file's folder, the status, and the answer, or the error. Stopped or killed at any moment, the same command
     goes on where it was; what has a line is not asked for again.
@@ -131,24 +135,37 @@ def predict(  # noqa: PLR0913 - one argument an option of the command line
     given = tuple(clips or ())
     clip = None if output is not None else single_clip(given)
     files = {"video": clip, "audio": audio, "image": image, "tabular": tabular, "depth": depth}
-    parts = {name: path.read_bytes() for name, path in files.items() if path is not None}
-    parts |= ({} if text is None else {"text": read_text(text)}) | read_named_parts(part or ())
+    given_files = {name: path for name, path in files.items() if path is not None}
+    parts = ({} if text is None else {"text": read_text(text)}) | read_named_parts(part or ())
     request_options = read_options(options, format)
     if output is not None:
-        if not given or parts.keys() - {"text"} or parts.get("text", b"auto") != AUTO.encode():
+        if not given or given_files or parts.keys() - {"text"} or parts.get("text", b"auto") != AUTO.encode():
             raise typer.BadParameter("with -o give clips, and of the other parts --text auto at most")
         many = Many(given, output, jobs, words, retry)
         predict_many(many, place, request_options, parts.get("text"))
         return
-    if not parts:
+    if not parts and not given_files:
         raise typer.BadParameter("give a CLIP, --audio, --text or another part")
-    asker = place.find()
-    with step(asker.title) as asking:
-        asker.watch(asking.update)
-        answer = asker.ask(parts, request_options)
+    answer = answer_one(place.find(), given_files, parts, request_options)
     show_answer(answer, format)
     if not answer.ok:
         raise typer.Exit(1)
+
+
+def answer_one(
+    asker: Asker, files: Mapping[str, Path], parts: Mapping[str, bytes], options: Mapping[str, Any]
+) -> Answer:
+    """Answer one request, or a recording that is too long for one chunk by chunk, and show how far it is.
+
+    Raises:
+        ClientError: the model did not answer.
+    """
+    long = find_long_file(files, parts, options)
+    if long is not None:
+        return predict_shown(long, asker, parts, options)
+    with step(asker.title) as asking:
+        asker.watch(asking.update)
+        return asker.ask({**{name: path.read_bytes() for name, path in files.items()}, **parts}, options)
 
 
 def single_clip(given: Sequence[Path]) -> Path | None:

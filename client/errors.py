@@ -20,6 +20,9 @@ An answer of the model itself, be it an error, raises nothing: it is an :class:`
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 NO_PLACE = "has no worker to serve"
 """TorchServe's words both for a full queue and for a model without workers."""
 TOKEN_REFUSED = "Token Authorization failed"  # noqa: S105 - TorchServe's words, no token
@@ -89,16 +92,16 @@ class ChunkRefused(ClientError):
     """The model answered a stream's chunk with an error.
 
     Args:
-        status: that of the answer.
-        code: that of the error, such as ``chunk_out_of_order``.
-        message: the model's.
-        remedy: the model's.
+        body: the error as the model said it: ``status``, ``code``, ``message``, ``remedy``.
+        place: which chunk it was.
     """
 
-    def __init__(self, status: int, code: str, message: str, *, remedy: str) -> None:
-        super().__init__(message, remedy=remedy)
-        self.status = status
-        self.code = code
+    def __init__(self, body: Mapping[str, Any], *, place: str) -> None:
+        said = f"{place} was answered with {body.get('status')} ({body.get('code')}): {body.get('message')}"
+        super().__init__(said, remedy=str(body.get("remedy", "")))
+        self.body = body
+        self.status = int(body.get("status", 500))
+        self.code = str(body.get("code", ""))
 
 
 def refused(address: str) -> Refused:

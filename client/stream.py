@@ -29,10 +29,8 @@ DEFAULT_PATIENCE_SECONDS = 60.0
 class Predictor(Protocol):
     """What sends a request: :class:`client.rest.RestClient`, :class:`client.grpc.GrpcClient`."""
 
-    def predict(
-        self, video: bytes | None = None, *, options: Options | None = None, **others: Content | None
-    ) -> Answer:
-        """Send one request."""
+    def predict(self, *, options: Options | None = None, **parts: Any) -> Answer:
+        """Send one request; its parts by their names."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +63,7 @@ class ActivityStream:
     Args:
         client: sends the requests.
         options: those of every request, without ``chunk`` and ``format``.
+        part: what the chunks are sent as: ``audio`` for a sound that is used without its picture.
         patience_seconds: how long a full queue is waited for.
         sleep: waits for so many seconds.
     """
@@ -74,11 +73,13 @@ class ActivityStream:
         client: Predictor,
         options: Options | None = None,
         *,
+        part: str = "video",
         patience_seconds: float = DEFAULT_PATIENCE_SECONDS,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._client = client
         self._options = dict(options or {})
+        self._part = part
         self._patience_seconds = patience_seconds
         self._sleep = sleep
         self._state: str | None = None
@@ -113,14 +114,8 @@ class ActivityStream:
             begun_anew = str(answer.json()["code"])
             answer = self._ask(chunk, parts, None)
         if not answer.ok:
-            error = answer.json()
-            raise ChunkRefused(
-                answer.status,
-                str(error.get("code", "")),
-                f"The chunk from {chunk.start_seconds:.3f} s to {chunk.stop_seconds:.3f} s was answered with "
-                f"{answer.status} ({error.get('code')}): {error.get('message')}",
-                remedy=str(error.get("remedy", "")),
-            )
+            place = f"The chunk from {chunk.start_seconds:.3f} s to {chunk.stop_seconds:.3f} s"
+            raise ChunkRefused(answer.json(), place=place)
         if begun_anew is not None:
             self._keep_provisional(chunk.start_seconds)
         return self._take(answer.json(), time.monotonic() - began, begun_anew)
@@ -157,9 +152,9 @@ class ActivityStream:
 
     def _ask(self, chunk: Chunk, parts: Mapping[str, Content | None], state: str | None) -> Answer:
         options = {**self._options, "chunk": chunk.options()}
-        sent = dict(parts) if state is None else {**parts, "state": state}
+        sent: dict[str, Any] = {**parts, self._part: chunk.data} | ({} if state is None else {"state": state})
         return ask_patiently(
-            lambda: self._client.predict(chunk.data, options=options, **sent),
+            lambda: self._client.predict(options=options, **sent),
             patience_seconds=self._patience_seconds,
             sleep=self._sleep,
         )
