@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from handler.errors import InvalidOptions
 from handler.label_choice import ByModality, LabelChoice, Labels, TemplatesBySpace, choose_labels
 from handler.limits import Limits
+from handler.stream_options import ChunkOptions
 from handler.strict_json import JsonError, json_kind, parse_json
 from models.config import ModelConfig, WindowConfig
 from models.settings import Settings, SettingsError
@@ -64,12 +65,16 @@ class RequestOptions(Settings):
     format: AnswerFormat = "json"
     stream: Annotated[bool, Field(strict=True)] = False
     """Send the answer line by line while the recording is being read (:mod:`handler.streamed_answer`)."""
+    chunk: ChunkOptions | None = None
+    """The request is the next piece of a stream whose state the client keeps (:mod:`handler.stream_session`)."""
 
     @model_validator(mode="after")
     def _streamable(self) -> Self:
         whole = [extra for extra in self.extras if extra in WHOLE_EXTRAS]
         if self.stream and whole:
             raise ValueError(f"extras {', '.join(whole)} need the whole recording, stream sends it piece by piece")
+        if self.stream and self.chunk is not None:
+            raise ValueError("stream is for a whole recording, chunk for a piece of one: send either")
         if self.stream and self.format not in ("json", "ndjson"):
             raise ValueError(f"stream sends lines of JSON, not {self.format}")
         return self

@@ -31,16 +31,12 @@ from handler.options import ResolvedOptions, resolve_options, with_explanation
 from handler.pieces import HOPS_PER_PIECE, Pieces, decode_pieces
 from handler.recording import ReadClip, decode_anew, read_clip
 from handler.request import ActivityRequest, parse_request
-from handler.response import (
-    Prediction,
-    Response,
-    WindowScores,
-    render_error,
-    render_prediction,
-)
+from handler.response import Prediction, Response, WindowScores, render_error, render_prediction
 from handler.runtime import Runtime, choose_runtime
 from handler.segments import build_segments, rank_activities
 from handler.smoothing import ActivitySmoothing
+from handler.stream_response import ChunkPrediction, render_chunk
+from handler.stream_session import StreamedChunk, Streams, check_state
 from handler.streamed_answer import StreamedAnswer, respond_in_lines
 from handler.transcription import Transcriber, split_transcription
 from handler.zero_shot import ZeroShotScorer, build_scorer
@@ -85,14 +81,23 @@ class ActivityPipeline:
         checkpoint: model, labels, preprocessing, calibration.
         runtime: device, dtype, threads; chosen for this machine by default.
         limits: what a request may cost.
+        stream_key: signs the states of streams; by default one of this process alone.
     """
 
-    def __init__(self, checkpoint: Checkpoint, *, runtime: Runtime | None = None, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        runtime: Runtime | None = None,
+        limits: Limits | None = None,
+        stream_key: bytes | None = None,
+    ) -> None:
         self.description = checkpoint.description
         self.config = checkpoint.description.config
         self.runtime = runtime or choose_runtime()
         self.limits = limits or Limits()
         self.scorer = build_scorer(checkpoint, self.runtime)
+        self.streams = Streams(checkpoint, self.scorer, self.limits, stream_key)
         folder, config = checkpoint.folder, self.config
         self.transcriber = self.describer = None
         if folder is not None and config.transcriber is not None:
@@ -101,13 +106,13 @@ class ActivityPipeline:
             self.describer = Describer(folder / CAPTIONER_FOLDER, config.captioner, self.runtime)
 
     @classmethod
-    def from_checkpoint(cls, folder: Path, *, runtime: Runtime | None = None, limits: Limits | None = None) -> Self:
-        """Load a checkpoint folder (:mod:`models.checkpoint`).
+    def from_checkpoint(cls, folder: Path, **settings: Any) -> Self:
+        """Load a checkpoint folder (:mod:`models.checkpoint`); ``settings`` are those of the class.
 
         Raises:
             SettingsError: when the folder is no checkpoint.
         """
-        return cls(load_checkpoint(folder), runtime=runtime, limits=limits)
+        return cls(load_checkpoint(folder), **settings)
 
     def respond(
         self, raw: Sequence[Mapping[str, Any]], request_ids: Sequence[str], *, explained: Collection[int] = ()
@@ -256,17 +261,19 @@ class ActivityPipeline:
             return render_error(request)
         if isinstance(prediction, ActivityError):
             return render_error(prediction)
-        response = guarded(lambda: render_prediction(prediction, request.options.format), request_id)
+        render = render_chunk if isinstance(prediction, ChunkPrediction) else render_prediction
+        response = guarded(lambda: render(prediction, request.options.format), request_id)
         return render_error(response) if isinstance(response, ActivityError) else response
 
     def _decode(
         self, numbered: tuple[ActivityRequest | ActivityError, str, Measures | None]
-    ) -> _Decoded | ActivityError:
+    ) -> _Decoded | StreamedChunk | ActivityError:
         request, request_id, measures = numbered
         if isinstance(request, ActivityError):
             return request
+        decode = self._decode_request if request.options.chunk is None else self.streams.decode
         with measuring(measures), stage("decode"):
-            return guarded(lambda: self._decode_request(request), request_id)
+            return guarded(lambda: decode(request), request_id)
 
     def _decode_request(self, request: ActivityRequest, *, whole: bool = False) -> _Decoded:
         """Decode a request; a recording of several pieces is scored as well, unless it is wanted ``whole``."""
@@ -290,6 +297,7 @@ class ActivityPipeline:
         """What is decoded of a request, its options, and what opens it: see :func:`handler.pieces.decode_pieces`."""
         options = resolve_options(request.options, self.config)
         check_descriptions(request.options, self.config)
+        check_state(request)
         request, transcribed = split_transcription(request, self.config)
         check_alone(request, transcribed=transcribed)
         hear = self.transcriber.hear if transcribed and self.transcriber is not None else None
@@ -302,14 +310,16 @@ class ActivityPipeline:
         return request, options, open_pieces
 
     def _score(
-        self, decoded: _Decoded | ActivityError, request_id: str, measures: Measures | None
+        self, decoded: _Decoded | StreamedChunk | ActivityError, request_id: str, measures: Measures | None
     ) -> Prediction | ActivityError:
         if isinstance(decoded, ActivityError):
             return decoded
         with measuring(measures), stage("postprocess"):
             return guarded(lambda: self._answer(decoded), request_id)
 
-    def _answer(self, decoded: _Decoded) -> Prediction:
+    def _answer(self, decoded: _Decoded | StreamedChunk) -> Prediction:
+        if isinstance(decoded, StreamedChunk):
+            return self.streams.answer(decoded)
         started = time.perf_counter()
         prediction = self._decide_and_explain(decoded)
         note_windows(decoded.clip.schedule.num_windows)

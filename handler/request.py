@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from handler.errors import InvalidOptions, InvalidRequest, LimitExceeded, UnknownPart
+from handler.errors import InvalidOptions, InvalidRequest, LimitExceeded, StateInvalid, UnknownPart
 from handler.limits import Limits
 from handler.options import REMEDY as OPTIONS_REMEDY
 from handler.options import RequestOptions, parse_options
@@ -58,6 +58,8 @@ class ActivityRequest:
     """The sequences that were sent, by name: CSV, JSON or Parquet."""
     num_instances: int = 1
     """Requests that came in the same body and share its limits."""
+    state: str | bytes | None = None
+    """Of the stream that the request is a chunk of: a token as the last answer gave it."""
 
     @property
     def parts(self) -> dict[Modality, Content]:
@@ -72,7 +74,7 @@ class ActivityRequest:
 
 def known_names(vectors: Collection[Modality] = ()) -> tuple[str, ...]:
     """The names of the parts that a request may have; ``vectors`` are those of the model's sequences of vectors."""
-    return (*MODALITIES, *vectors, "options")
+    return (*MODALITIES, *vectors, "options", "state")
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,7 @@ def parse_request(raw: Mapping[str, Any], limits: Limits, vectors: Collection[Mo
     Raises:
         InvalidRequest: nothing was sent, a part of the wrong kind, broken base64 or broken JSON.
         InvalidOptions: see :func:`handler.options.parse_options`.
+        StateInvalid: a state that is no text.
         UnknownPart: a part with another name.
         LimitExceeded: a part of more than ``max_bytes``.
     """
@@ -186,9 +189,13 @@ def _build(
         tabular=tables.pop("tabular"),
         depth=media["depth"],
         vectors={name: content for name, content in tables.items() if content is not None},
+        state=_state(values.get("state")),
     )
-    if not request.parts:
-        raise InvalidRequest(f"the request has none of the parts {', '.join(names.known[:-1])}", remedy=HOW_TO_SEND)
+    chunk = request.options.chunk
+    ends_stream = chunk is not None and chunk.last and request.state is not None
+    if not request.parts and not ends_stream:
+        parts = [name for name in names.known if name not in ("options", "state")]
+        raise InvalidRequest(f"the request has none of the parts {', '.join(parts)}", remedy=HOW_TO_SEND)
     return request
 
 
@@ -234,6 +241,16 @@ def _options(value: Any, limits: Limits) -> RequestOptions:
     if value is not None and not isinstance(value, str | bytes | Mapping):
         raise InvalidOptions(f"options: expected a JSON object, got {json_kind(value)}", remedy=OPTIONS_REMEDY)
     return parse_options(value, limits)
+
+
+def _state(value: Any) -> str | bytes | None:
+    if isinstance(value, bytearray | memoryview):
+        return bytes(value)
+    if not isinstance(value, str | bytes | None):
+        raise StateInvalid(
+            f"state: expected text, got {json_kind(value)}", remedy="Send the state of the last answer as it came."
+        )
+    return value
 
 
 def decode_base64(name: str, value: Any, limits: Limits) -> bytes | None:

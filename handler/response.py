@@ -101,9 +101,9 @@ def render_prediction(prediction: Prediction, answer_format: AnswerFormat) -> Re
         ValueError: a score is not finite, which JSON cannot say.
     """
     if answer_format == "json":
-        body = encode_json(_prediction_values(prediction))
+        body = encode_json(prediction_values(prediction))
     elif answer_format == "ndjson":
-        body = render_ndjson(_prediction_values(prediction))
+        body = render_ndjson(prediction_values(prediction))
     elif answer_format == "vtt":
         body = render_vtt(prediction.segments)
     else:
@@ -116,7 +116,7 @@ def render_error(error: ActivityError) -> Response:
     return Response(error.status, error.phrase, CONTENT_TYPES["json"], encode_json(error.body), error.code)
 
 
-def _prediction_values(prediction: Prediction) -> dict[str, Any]:
+def prediction_values(prediction: Prediction) -> dict[str, Any]:
     """The JSON answer, keys in their documented order."""
     span = prediction.schedule.span
     values: dict[str, Any] = {

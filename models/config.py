@@ -27,7 +27,7 @@ Modality = str
 MODALITIES: tuple[Modality, ...] = ("video", "audio", "text", "image", "tabular", "depth")
 
 MAX_NAMELESS_LABELS = 100_000
-RESERVED_NAMES = frozenset({*MODALITIES, "clip", "options", "body"})
+RESERVED_NAMES = frozenset({*MODALITIES, "clip", "options", "state", "body"})
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
 

@@ -193,7 +193,7 @@ def test_broken_json_says_where(body: bytes, message: str) -> None:
 )
 def test_an_unknown_part_names_the_known_ones(raw: dict[str, Any], unknown: str) -> None:
     kind = unknown.split(maxsplit=1)[0]
-    message = f"unknown {unknown} (known {kind}s: video, audio, text, image, tabular, depth, options)"
+    message = f"unknown {unknown} (known {kind}s: video, audio, text, image, tabular, depth, options, state)"
     error = refusal(raw, UnknownPart)
     assert error.message == message
     assert (error.status, error.code) == (400, "unknown_part")
@@ -276,7 +276,7 @@ def test_a_table_of_the_wrong_kind_is_named(raw: dict[str, Any], message: str) -
 
 
 def test_an_unknown_part_names_the_models_sequences_too() -> None:
-    with pytest.raises(UnknownPart, match=r"tabular, depth, imu, gaze, options\)"):
+    with pytest.raises(UnknownPart, match=r"tabular, depth, imu, gaze, options, state\)"):
         parse_request({"vidoe": b"x"}, LIMITS, ("imu", "gaze"))
 
 
