@@ -27,6 +27,7 @@ from cli.progress import stderr
 from cli.ready import ready
 from cli.recall import recall
 from cli.render import render
+from cli.rollout import rollback, rollout
 from cli.search import search
 from cli.serve import scale, serve, stop
 from cli.split import split
@@ -70,7 +71,7 @@ def flow(docstring: str) -> str:
 
 
 PANELS: dict[str, tuple[Callable[..., None], ...]] = {
-    SERVING: (serve, stop, status, ready, scale, front, predict, render, explain),
+    SERVING: (serve, stop, status, ready, scale, rollout, rollback, front, predict, render, explain),
     MODEL: (synth, import_data, split, fetch, train, assemble, fit, crossval, evaluate, inspect_model, attach, package),
     RETRIEVAL: (index, search, recall),
 }

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,12 +30,13 @@ from tests.cli.test_record import build_record
 MAX_BYTES = 2_000_000
 
 
-def settings(*ports: int) -> FrontSettings:
-    return FrontSettings("127.0.0.1", *ports, max_request_bytes=MAX_BYTES, tries=3)
+def settings(ports: Sequence[int]) -> FrontSettings:
+    rest, grpc_, server_rest, server_grpc, ready = ports
+    return FrontSettings("127.0.0.1", rest, grpc_, server_rest, server_grpc, ready, MAX_BYTES, tries=3)
 
 
 def test_the_template_is_filled_in() -> None:
-    config = build_config(TEMPLATE.read_text(encoding="utf-8"), settings(1001, 1002, 1003, 1004, 1005))
+    config = build_config(TEMPLATE.read_text(encoding="utf-8"), settings(range(1001, 1006)))
     assert config.count("server 127.0.0.1:1003 max_fails=0;") == 3
     assert re.findall(r"listen (.*);", config) == ["127.0.0.1:1001", "127.0.0.1:1002 http2"]
     assert "server 127.0.0.1:1004 max_fails=0;" in config
@@ -43,7 +44,7 @@ def test_the_template_is_filled_in() -> None:
     assert f"client_max_body_size {MAX_BYTES};" in config
     assert not re.search(r"@[A-Z_]+@", config)
     with pytest.raises(CommandError, match="names NONSENSE"):
-        build_config("@NONSENSE@", settings(1, 2, 3, 4, 5))
+        build_config("@NONSENSE@", settings(range(5)))
 
 
 def test_where_there_is_none_it_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -92,7 +93,7 @@ def front(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
     for _ in range(5):
         ports.append(find_free_port(set(ports)))
     template = TEMPLATE.read_text(encoding="utf-8").replace("client_body_timeout 20s", "client_body_timeout 1s")
-    nginx = Nginx(program, folder, build_config(template, settings(*ports)))
+    nginx = Nginx(program, folder, build_config(template, settings(ports)))
     nginx.start("127.0.0.1", ports[:2])
     yield Running(nginx, folder, f"http://127.0.0.1:{ports[0]}", f"127.0.0.1:{ports[1]}")
     nginx.stop()
