@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from ts.context import Context, RequestProcessor
+from ts.protocol.otf_message_handler import create_predict_response
 
 from handler import measures, runtime
 from handler.activity_handler import ActivityHandler
@@ -204,3 +205,101 @@ def test_the_explanations_address_holds_for_its_request_alone(folder: Path) -> N
     assert bodies[1] == bodies[2] == plain.body
     assert context.get_response_status(3) == (400, "Bad Request")
     assert json.loads(bodies[3])["code"] == "invalid_options"
+
+
+class Socket:
+    """Takes what goes to the server, and reads it as the server does."""
+
+    def __init__(self) -> None:
+        self.messages: list[dict[str, tuple[int, str | None, bytes]]] = []
+
+    def sendall(self, message: bytes) -> None:
+        self.messages.append(read_message(bytes(message)))
+
+
+def read_message(message: bytes) -> dict[str, tuple[int, str | None, bytes]]:
+    """By request: its status, whether it goes on, and its body."""
+    place = 0
+
+    def number() -> int:
+        nonlocal place
+        place += 4
+        return int.from_bytes(message[place - 4 : place], "big", signed=True)
+
+    def text() -> bytes:
+        nonlocal place
+        length = number()
+        place += length
+        return message[place - length : place]
+
+    assert number() == 200
+    text()
+    found: dict[str, tuple[int, str | None, bytes]] = {}
+    while (length := number()) != -1:
+        place += length
+        request_id = message[place - length : place].decode()
+        text()  # content type
+        status = number()
+        text()  # phrase
+        headers = {text().decode(): text().decode() for _ in range(number())}
+        found[request_id] = (status, headers.get("ts_stream_next"), text())
+    assert place == len(message)
+    return found
+
+
+def last_message(bodies: list[bytes], context: Any) -> dict[str, tuple[int, str | None, bytes]]:
+    """What the server's own service makes of a batch's bodies."""
+    return read_message(bytes(create_predict_response(bodies, context.request_ids, "", 200, context)))
+
+
+def test_answers_that_come_piece_by_piece_hold_up_no_other(folder: Path) -> None:
+    sound = render("wav", Sound(codec="pcm_s16le", seconds=70.0))  # three pieces
+    data: list[dict[str, Any]] = [
+        {"audio": sound, "options": '{"stream": true, "extras": ["windows"]}'},
+        {"clip": b"?"},
+        {"text": "stir", "options": '{"stream": true}'},
+        {"text": "stir"},
+    ]
+    context = with_requests(make_context(folder), ["a", "b", "c", "d"])
+    for place in range(3):  # the last one came by gRPC
+        context.request_processor[place] = RequestProcessor({"explain": "False"})
+    context.cl_socket = socket = Socket()
+    bodies = started(folder).handle(data, context)
+    messages = [*socket.messages, last_message(bodies, context)]
+    assert context.stopping_criteria is None  # the next batch has none
+    whole = {name: (status, goes_on) for name, (status, goes_on, _) in messages[0].items()}
+    assert whole == {"a": (200, "true"), "b": (400, None), "c": (200, "true"), "d": (200, None)}
+    assert [sorted(message) for message in messages[1:]] == [["a", "c"]] * 4 + [["a"]] * 2
+    going = [[message[name][1] for message in messages if name in message] for name in ("a", "c")]
+    assert going == [["true"] * 6 + ["false"], ["true"] * 4 + ["false"]]
+    (ordinary,) = tiny_pipeline().respond([{"text": "stir"}], ["d"])
+    assert messages[0]["d"][2] == ordinary.body
+    for name, windows in (("a", 137), ("c", 0)):
+        body = b"".join(message[name][2] for message in messages if name in message)
+        kinds = [json.loads(line)["type"] for line in body.splitlines()]
+        assert (kinds[0], kinds[-1], kinds.count("window")) == ("header", "end", windows)
+
+
+def test_a_batch_of_streams_alone_ends_with_the_server_s_own_message(folder: Path) -> None:
+    context = with_requests(make_context(folder), ["a"])
+    context.request_processor[0] = RequestProcessor({"explain": "False"})
+    context.cl_socket = socket = Socket()
+    bodies = started(folder).handle([{"text": "stir", "options": '{"stream": true}'}], context)
+    assert {message["a"][1] for message in socket.messages} == {"true"}
+    assert last_message(bodies, context) == {"a": (200, "false", b"")}
+
+
+def test_a_stream_is_counted_when_it_is_over(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    context = with_requests(make_context(folder), ["a", "b"])
+    context.request_processor = [RequestProcessor({"explain": "False"}) for _ in range(2)]
+    context.cl_socket = Socket()
+    context.metrics = Metrics()
+    handler = started(folder)
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        handler.handle([{"text": "stir", "options": '{"stream": true}'}, {"text": "stir"}], context)
+    lines = [json.loads(line) for line in caplog.messages if line.startswith('{"request_id"')]
+    assert [(line["request_id"], line["code"], line["windows"]) for line in lines] == [("b", "ok", 1), ("a", "ok", 1)]
+    told = [(name, value) for name, kind, value, _ in context.metrics.told if kind == "histogram" or value]
+    assert [value for name, value in told if name == "activity_batch_fill_ratio"] == [0.25]
+    assert [value for name, value in told if name == "activity_requests_total"] == [1, 1]
