@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from cli.errors import require_files
 from cli.record import ServerRecord, resolve_run_dir
 from cli.serve import START_TIMEOUT_SECONDS, RunDir, require_running
 
@@ -23,7 +24,7 @@ KeepWarm = Annotated[
 
 
 def rollout(
-    archive: Annotated[Path, typer.Argument(help="The archive of the new version.", exists=True, dir_okay=False)],
+    archive: Annotated[Path, typer.Argument(help="The archive of the new version.")],
     *,
     keep_warm: KeepWarm = False,
     timeout: Timeout = START_TIMEOUT_SECONDS,
@@ -45,6 +46,7 @@ def rollout(
     """
     from cli.versions import Switch, roll_out  # noqa: PLC0415
 
+    require_files(archive)
     record = require_running(resolve_run_dir(run_dir))
     _show(roll_out(record, archive, Switch(timeout_seconds=timeout, quiet_seconds=quiet, keep_warm=keep_warm)))
 

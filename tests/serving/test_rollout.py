@@ -58,7 +58,7 @@ def change(archive: Path, target: Path, version: str, replaced: Mapping[str, str
         contents = {name: source.read(name) for name in source.namelist()}
         values = json.loads(contents[MANIFEST])
         values["model"]["modelVersion"] = version
-        changed = {MANIFEST: json.dumps(values), **replaced}
+        changed = {name: text.encode() for name, text in {MANIFEST: json.dumps(values), **replaced}.items()}
         assert changed.keys() <= contents.keys()
         for name, content in {**contents, **changed}.items():
             mar.writestr(name, content)
