@@ -57,24 +57,27 @@ def parse_vectors(content: Content, config: VectorConfig, limits: Limits) -> Vec
     return VectorSequence(seconds, values, period)
 
 
-def cut_vectors(sequence: VectorSequence, schedule: Schedule, config: VectorConfig) -> NDArray[np.float32]:
-    """Resample a sequence linearly and cut it into hops.
+def cut_vectors(
+    sequence: VectorSequence, schedule: Schedule, config: VectorConfig, first_hop: int = 0, stop_hop: int | None = None
+) -> NDArray[np.float32]:
+    """Resample a sequence linearly and cut it into hops; of the schedule's hops ``first_hop .. stop_hop - 1``.
 
     A hop of R rows has them at ``start + k stride / R``, k = 0 .. R - 1: a sequence that comes at the model's rate
     and begins with the clip passes as it is. Before its first vector and after its last it holds them.
 
     Returns:
-        ``(N, R, C)`` float32, R = round(rate_hz * stride_seconds).
+        ``(N, R, C)`` float32, R = round(rate_hz * stride_seconds), the same bits whichever hops are asked for.
     """
     num_rows = config.rows_per_hop(schedule.stride_seconds)
-    places = np.arange(schedule.num_hops * num_rows, dtype=np.float64)
+    stop_hop = schedule.num_hops if stop_hop is None else stop_hop
+    places = np.arange(first_hop * num_rows, stop_hop * num_rows, dtype=np.float64)
     times = schedule.span.start_seconds + places * (schedule.stride_seconds / num_rows)
     resampled = np.empty((len(times), sequence.values.shape[1]), dtype=np.float32)
     for channel in range(resampled.shape[1]):
         values = sequence.values[:, channel]
         # Between two times that almost meet the slope overflows; what it gives lies between the values all the same.
         resampled[:, channel] = np.interp(times, sequence.seconds, values).clip(values.min(), values.max())
-    return resampled.reshape(schedule.num_hops, num_rows, -1)
+    return resampled.reshape(stop_hop - first_hop, num_rows, -1)
 
 
 def _of_table(table: Table) -> tuple[Sequence[Any] | None, list[Sequence[Any]]]:
