@@ -13,7 +13,7 @@ from ts.metrics.metric_type_enum import MetricTypes
 from ts.protocol.otf_message_handler import create_predict_response
 from ts.torch_handler.base_handler import BaseHandler
 
-from handler import delivery, kserve, limits, log_lines, measures, pipeline, request, response, runtime
+from handler import delivery, kserve, limits, log_lines, measures, pipeline, request, response, runtime, stream_token
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +51,7 @@ class ActivityHandler(BaseHandler):  # type: ignore[misc]  # ts ships no types
             Path(properties["model_dir"]),
             runtime=runtime.choose_runtime(properties.get("gpu_id")),
             limits=settings.limits,
+            stream_key=stream_token.load_stream_key(Path(properties["model_dir"])),
         )
         logger.info("ready: %s", self.pipeline.runtime)
         description = self.pipeline.description
