@@ -21,6 +21,7 @@ from cli.front import front
 from cli.importing import import_data
 from cli.index import index
 from cli.inspection import inspect_model
+from cli.openapi import openapi
 from cli.package import package
 from cli.predict import predict
 from cli.progress import stderr
@@ -71,7 +72,7 @@ def flow(docstring: str) -> str:
 
 
 PANELS: dict[str, tuple[Callable[..., None], ...]] = {
-    SERVING: (serve, stop, status, ready, scale, rollout, rollback, front, predict, render, explain),
+    SERVING: (serve, stop, status, openapi, ready, scale, rollout, rollback, front, predict, render, explain),
     MODEL: (synth, import_data, split, fetch, train, assemble, fit, crossval, evaluate, inspect_model, attach, package),
     RETRIEVAL: (index, search, recall),
 }

@@ -36,9 +36,9 @@ Labels = Annotated[
     tuple[Annotated[_Text, AfterValidator(clean_label)], ...], Field(min_length=1), AfterValidator(_unique)
 ]
 """Labels as a request sends them: cleaned, unique, at least one."""
+_Templates = Annotated[tuple[Annotated[_Text, AfterValidator(clean_template)], ...], Field(min_length=1)]
 TemplatesBySpace = Annotated[
-    dict[str, Annotated[tuple[Annotated[_Text, AfterValidator(clean_template)], ...], Field(min_length=1)]],
-    BeforeValidator(_by_space),
+    dict[str, _Templates], BeforeValidator(_by_space, json_schema_input_type=dict[str, _Templates] | _Templates)
 ]
 """For each space at least one template; under ``all`` those of every space."""
 ByModality = dict[Modality, _Weight]

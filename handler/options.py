@@ -63,6 +63,7 @@ class RequestOptions(Settings):
     extras: tuple[Extra, ...] = ()
     """Further parts of the answer; of these only ``descriptions`` has a place in VTT and SRT."""
     format: AnswerFormat = "json"
+    """Of the answer; an error is JSON in any case."""
     stream: Annotated[bool, Field(strict=True)] = False
     """Send the answer line by line while the recording is being read (:mod:`handler.streamed_answer`)."""
     chunk: ChunkOptions | None = None
