@@ -186,7 +186,7 @@ class RollingSegments:
         elif sequence.run is not None and sequence.run.label == label:
             self._extend_run(sequence, sequence.run, row)
             found = self._promote(sequence, sequence.run)
-        elif sequence.run is None and kept is not None and kept.label == label and not sequence.gap_windows:
+        elif sequence.run is None and kept is not None and kept.label == label:
             kept.add(row.stop_seconds, float(row.scores[label]), 1)
             found = self._settle(sequence, last=False)
         else:

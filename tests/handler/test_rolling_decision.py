@@ -225,6 +225,25 @@ def test_a_segment_is_final_when_nothing_can_be_joined_to_it_any_more() -> None:
     assert told("aa..") == ["", "", "", "a0-2", ""]
 
 
+def test_a_window_is_final_when_the_smoothing_has_seen_ahead() -> None:
+    for smoothing, ahead in (((5, 2), 2), ((5, 4), 4), ((5, 1), 1), ((5, 0), 1), ((1, 0), 1)):
+        stream = stream_of(one_hot("aabbccaab"), smoothing=smoothing)
+        decision = stream.begin()
+        told = [decision.push(stream.scores[place : place + 1]).windows.indexes for place in range(9)]
+        assert told == [()] * ahead + [(place,) for place in range(9 - ahead)]
+        assert decision.finish(9.0).windows.indexes == tuple(range(9 - ahead, 9))
+
+
+def test_ties_leave_no_segment_without_time() -> None:
+    """Both edges of the middle window lie at its centre."""
+    scores = np.array([[0.0, 1.0, 0.0], [0.4, 0.4, 0.4], [0.0, 0.0, 1.0]])
+    stream = stream_of(scores)
+    decision = stream.begin()
+    parts = [decision.push(scores), decision.finish(3.0)]
+    assert [s.stop_seconds for part in parts for s in part.segments] == [1.5, 2.0, 3.0]
+    check_whole(parts, whole(stream))
+
+
 def test_what_is_dropped_behind_a_segment_may_still_become_part_of_it() -> None:
     assert told("aabcaa", min_segment_seconds=2.0) == ["", "", "", "", "", "", "a0-6"]
     assert told("aabc.", min_segment_seconds=2.0) == ["", "", "", "", "", "a0-2"]
