@@ -35,6 +35,7 @@ from cli.split import split
 from cli.status import status
 from cli.synth import synth
 from cli.train import train
+from cli.watch import watch
 from client.errors import ClientError
 
 app = typer.Typer(
@@ -72,7 +73,7 @@ def flow(docstring: str) -> str:
 
 
 PANELS: dict[str, tuple[Callable[..., None], ...]] = {
-    SERVING: (serve, stop, status, openapi, ready, scale, rollout, rollback, front, predict, render, explain),
+    SERVING: (serve, stop, status, openapi, ready, scale, rollout, rollback, front, predict, watch, render, explain),
     MODEL: (synth, import_data, split, fetch, train, assemble, fit, crossval, evaluate, inspect_model, attach, package),
     RETRIEVAL: (index, search, recall),
 }

@@ -86,6 +86,7 @@ class Source(Closing):
         )
         self.ended_by = ""
         self._opened = opened
+        self._is_stopped = False
 
     @property
     def container(self) -> str:
@@ -104,12 +105,16 @@ class Source(Closing):
         declared = self._opened.duration
         return None if declared is None else declared / 1_000_000
 
+    def stop(self) -> None:
+        """Let the packets end with the next one, from whichever thread: what has been read is still cut."""
+        self._is_stopped = True
+
     def packets(self) -> Iterator[Any]:
         """PyAV's packets of the streams; a fault in mid-stream ends them, as it does for a player."""
         import av  # noqa: PLC0415 - help must not wait for what only the work needs
 
         reader = self._opened.demux(*self.streams)
-        while True:
+        while not self._is_stopped:
             try:
                 packet = next(reader)
             except StopIteration:

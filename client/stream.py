@@ -64,6 +64,7 @@ class ActivityStream:
         client: sends the requests.
         options: those of every request, without ``chunk`` and ``format``.
         part: what the chunks are sent as: ``audio`` for a sound that is used without its picture.
+        keeps_windows: keep the final windows for :meth:`answer`; of a stream without an end they would be ever more.
         patience_seconds: how long a full queue is waited for.
         sleep: waits for so many seconds.
     """
@@ -74,12 +75,14 @@ class ActivityStream:
         options: Options | None = None,
         *,
         part: str = "video",
+        keeps_windows: bool = True,
         patience_seconds: float = DEFAULT_PATIENCE_SECONDS,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._client = client
         self._options = dict(options or {})
         self._part = part
+        self._keeps_windows = keeps_windows
         self._patience_seconds = patience_seconds
         self._sleep = sleep
         self._state: str | None = None
@@ -96,6 +99,11 @@ class ActivityStream:
         """Those of the stream so far, the provisional ones after the final ones, by their start; with ``final``."""
         provisional = () if self._latest is None else self._latest.provisional_segments
         return [dict(segment) for segment in (*self._segments, *provisional)]
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether a chunk was answered."""
+        return self._latest is not None
 
     def send(self, chunk: Chunk, **parts: Content | None) -> ChunkAnswer:
         """Send the next chunk; a worker that dies or a full queue costs nothing but time.
@@ -144,7 +152,7 @@ class ActivityStream:
                 map(_without_final, self.segments), key=lambda it: (it["start_seconds"], it["stop_seconds"])
             ),
         }
-        if "windows" in latest:
+        if "windows" in latest and self._keeps_windows:
             values["windows"] = [_without_final(window) for window in (*self._windows, *provisional)]
         if self._timing:
             values["timing"] = {stage: round(seconds, 6) for stage, seconds in self._timing.items()}
@@ -168,7 +176,8 @@ class ActivityStream:
             if segment["start_seconds"] < until_seconds:
                 stop = min(segment["stop_seconds"], until_seconds)
                 self._segments.append({**segment, "stop_seconds": stop, "final": True})
-        self._windows += [window for window in self._latest.windows if not window["final"]]
+        if self._keeps_windows:
+            self._windows += [window for window in self._latest.windows if not window["final"]]
 
     def _take(self, values: dict[str, Any], latency_seconds: float, begun_anew: str | None) -> ChunkAnswer:
         stream = values["stream"]
@@ -186,7 +195,8 @@ class ActivityStream:
         )
         self._state = values.get("state")
         self._segments += answer.final_segments
-        self._windows += [window for window in windows if window["final"]]
+        if self._keeps_windows:
+            self._windows += [window for window in windows if window["final"]]
         for stage, seconds in values.get("timing", {}).items():
             self._timing[stage] = self._timing.get(stage, 0.0) + seconds
         if self._start_seconds is None:
