@@ -163,7 +163,7 @@ def _index(items: Sequence[Packet[Any]], time_base: Fraction, nominal_ticks: int
     starts = _to_seconds(pts, time_base)
     stops = starts + _to_seconds(np.array([item.duration or nominal_ticks for item in items]), time_base)
     if sample_rate:
-        lead, tail = np.array([_skipped_samples(item) for item in items], dtype=np.float64).T / sample_rate
+        lead, tail = np.array([skipped_samples(item) for item in items], dtype=np.float64).T / sample_rate
         # What is cut at a start may reach into the packets that follow.
         starts = np.maximum(starts, np.maximum.accumulate(np.where(lead > 0, starts + lead, -np.inf)))
         # A packet that is cut at its end lasts what is left of a whole one; some demuxers have shortened it already.
@@ -185,7 +185,7 @@ def _index(items: Sequence[Packet[Any]], time_base: Fraction, nominal_ticks: int
     )
 
 
-def _skipped_samples(item: Packet[Any]) -> tuple[int, int]:
+def skipped_samples(item: Packet[Any]) -> tuple[int, int]:
     """Samples at a packet's start and end that are to be cut away: the encoder's delay and padding.
 
     FFmpeg's side data for it begins with two little-endian uint32.

@@ -20,13 +20,14 @@ from handler.audio import checked_sound, read_format, read_samples, ready_contex
 from handler.container import AudioStream, Container
 from handler.errors import ActivityError, UndecodableMedia
 from handler.limits import Limits
-from handler.packets import REMEDY
+from handler.packets import REMEDY, skipped_samples
 from handler.resampling import ResamplerState
 from handler.sound_line import LineState, Placed, SoundFormat, SoundLine
 from handler.stream_packets import Lead, bare, decode_seconds, follows, take_lead
 
-LEAD_PACKETS = 12
-"""Packets of sound that the next chunk's decoder begins with: Opus needs 80 ms, packets have 20 ms mostly."""
+LEAD_PACKETS = 32
+"""Packets of sound that the next chunk's decoder begins with: after 25 of Opus, 20 ms each, nothing of what
+came before is left but the rounding of its sums."""
 
 _MAX_LEAD_BYTES = 24 * 1024
 """Of these packets: codecs whose packets are longer need no other to begin."""
@@ -130,7 +131,7 @@ def continue_sound(
     num_decoded = 0
     try:
         placed: list[Placed] = []
-        for frame in _decode(stream, lead, is_fragment=is_fragment):
+        for frame in _decode(stream, lead, cuts_start=_cuts_start(stream, before, lead, is_fragment=is_fragment)):
             found, form, seconds = _counted(frame, stream, start_seconds, stop_seconds)
             num_decoded += found.shape[1]
             placed += line.append(found, form, seconds)
@@ -193,11 +194,24 @@ def _first_of_lead(stream: AudioStream) -> int:
     return len(items) - num_kept
 
 
-def _decode(stream: AudioStream, lead: Lead | None, *, is_fragment: bool) -> Iterator[av.AudioFrame]:
+def _cuts_start(stream: AudioStream, line: LineState | None, lead: Lead | None, *, is_fragment: bool) -> bool:
+    """Whether what a file says is to be cut at its start belongs to the encoder's delay.
+
+    A header says it of the recording's start, and so does that of a piece whose packets were copied: there the first
+    packet, not what is left of it, begins where the sound before ended.
+    """
+    if line is None or lead is None:
+        return not is_fragment
+    begin = float(stream.packets.seconds(stream.packets.pts[:1])[0])
+    skipped = skipped_samples(stream.packets.items[0])[0] / (stream.sample_rate or line.format.rate)
+    return abs(begin + skipped - line.stop_seconds) < abs(begin - line.stop_seconds)
+
+
+def _decode(stream: AudioStream, lead: Lead | None, *, cuts_start: bool) -> Iterator[av.AudioFrame]:
     """The chunk's own frames; faulty packets are passed over."""
     packets = stream.packets
     items: Sequence[Packet[Any]] = packets.items
-    if is_fragment:  # its header says what is cut at the recording's start, and the demuxer cuts it here
+    if not cuts_start:
         items = (bare(items[0]), *items[1:])
     context = ready_context(stream)
     first_pts = int(packets.pts[0])

@@ -35,8 +35,8 @@ _REORDERED = 17
 class Lead:
     """Packets of one stream in decode order, P of them, P at least 1."""
 
-    kind: str
-    """Codec, and a digest of what else its decoder is set up with."""
+    kind: tuple[str, str]
+    """Codec, and a digest of what else its decoder is set up with; none where that stands among the packets."""
     packets: tuple[bytes, ...] = field(repr=False)
     times: NDArray[np.int64] = field(repr=False)
     """``(P, 3)``: pts, dts, duration in ticks; the smallest int64 where a packet has none."""
@@ -79,7 +79,7 @@ class Lead:
     def values(self) -> dict[str, Any]:
         """For the state: JSON values, bytes and arrays."""
         return {
-            "kind": self.kind,
+            "kind": list(self.kind),
             "packets": b"".join(self.packets),
             "sizes": np.array([len(packet) for packet in self.packets], dtype=np.int64),
             "times": self.times,
@@ -95,13 +95,14 @@ class Lead:
         starts = [0, *stops[:-1]]
         packets = tuple(values["packets"][start:stop] for start, stop in zip(starts, stops, strict=True))
         origin = float(values["origin_seconds"])
-        return cls(values["kind"], packets, values["times"], values["is_key"], Fraction(*values["time_base"]), origin)
+        codec, setup = values["kind"]
+        return cls((codec, setup), packets, values["times"], values["is_key"], Fraction(*values["time_base"]), origin)
 
 
-def stream_kind(stream: VideoStream | AudioStream) -> str:
+def stream_kind(stream: VideoStream | AudioStream) -> tuple[str, str]:
     """Codec and set-up of a stream: what goes on from one chunk to the next has the same."""
-    extradata = stream.handle.codec_context.extradata or b""
-    return f"{stream.codec} {hashlib.sha256(extradata).hexdigest()[:16]}"
+    extradata = stream.handle.codec_context.extradata
+    return stream.codec, hashlib.sha256(extradata).hexdigest()[:16] if extradata else ""
 
 
 def take_lead(stream: VideoStream | AudioStream, first: int) -> Lead:
@@ -138,7 +139,8 @@ def decode_seconds(packets: Packets, place: int) -> float:
 def follows(lead: Lead, stream: VideoStream | AudioStream) -> bool:
     """Whether a stream's packets go on after ``lead``, with none missing between them."""
     packets = stream.packets
-    if lead.kind != stream_kind(stream):
+    codec, setup = stream_kind(stream)
+    if lead.kind[0] != codec or setup not in ("", lead.kind[1]):  # in-band set-up stands with the key frames alone
         return False
     tick_seconds = float(packets.time_base)
     has_dts = packets.items[0].dts is not None
