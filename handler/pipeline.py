@@ -9,6 +9,7 @@ Whoever serves, scores offline, evaluates or moves to another server calls this,
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
@@ -286,7 +287,13 @@ class ActivityPipeline:
                 check_explained(pieces.schedule, self.limits)
             return read_clip(pieces, self.scorer, options.choice)
 
-        hops_per_piece = sys.maxsize if whole or explained else HOPS_PER_PIECE
+        hops_per_piece = HOPS_PER_PIECE
+        if explained:  # so many are decoded at once; of a longer recording none is before it is refused
+            windows = self.config.windows
+            longest_seconds = max(self.limits.max_explained_seconds, windows.window_seconds)
+            hops_per_piece = math.ceil(longest_seconds / windows.stride_seconds) + 1
+        elif whole:
+            hops_per_piece = sys.maxsize
         found = decode_anew(partial(open_pieces, hops_per_piece=hops_per_piece), read)
         note_clip(found.clip)
         return _Decoded(options, found, time.perf_counter() - started - found.model_seconds, request)

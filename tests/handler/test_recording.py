@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from handler import pieces as pieces_module
 from handler import pipeline as pipeline_module
 from handler.clip import ModalityStatus
 from handler.errors import ActivityError, UndecodableMedia
@@ -142,16 +143,15 @@ def test_a_modality_that_fails_although_it_is_left_out_ends_the_attempts() -> No
 
 
 def test_explanations_are_refused_before_a_long_recording_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    def untouched(*args: Any, **kwargs: Any) -> Pieces:
-        pieces = decode_pieces(*args, **kwargs)
-        return Pieces(pieces.schedule, pieces.modalities, None, iter(()))
-
-    monkeypatch.setattr(pipeline_module, "decode_pieces", untouched)
+    decoded: list[Any] = []
+    monkeypatch.setattr(pieces_module, "decode_sources", decoded.append)
+    monkeypatch.setattr(pieces_module, "decode_cropped_pieces", decoded.append)
     pipeline = tiny_pipeline()
     pipeline.limits = Limits(max_explained_seconds=60.0)
     raw = {"video": movie(), "options": '{"extras": ["explanation"]}'}
     (response,) = pipeline.respond([raw], ["1"])
     assert json.loads(response.body)["code"] == "limit_exceeded"
+    assert decoded == []
     monkeypatch.undo()
     explained = tiny_pipeline().respond([raw], ["1"])[0]  # of several pieces, and short enough
     assert len(json.loads(explained.body)["explanation"]["windows"]) == 147
