@@ -65,11 +65,18 @@ class ChunkQueue:
         self._chunks: deque[Chunk | BaseException | None] = deque()
         self._changed = threading.Condition()
         self._num_dropped = 0
+        self._is_closed = False
+
+    def close(self) -> None:
+        """Nobody takes anything any more."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
 
     def put(self, item: Chunk | BaseException | None) -> None:
         """Hand over a chunk, what went wrong, or None: nothing follows."""
         with self._changed:
-            while isinstance(item, Chunk) and len(self._chunks) >= MAX_WAITING:
+            while isinstance(item, Chunk) and len(self._chunks) >= MAX_WAITING and not self._is_closed:
                 if self._drops:
                     self._chunks.popleft()
                     self._num_dropped += 1
@@ -153,11 +160,15 @@ class Watcher:
             Pace(is_fast=self.is_fast, is_file=self.source.address.is_file),
         )
         reader = threading.Thread(target=self._read, args=(queue, pace), daemon=True)
+        self.source.is_read = True
         reader.start()
         try:
             self._send(queue, pace)
         finally:
             self.stop()
+            queue.close()
+            reader.join()
+            self.source.is_read = False
         if self.source.ended_by:
             self.view.say(f"The source broke off: {self.source.ended_by}.")
 

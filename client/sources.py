@@ -77,6 +77,7 @@ class Source(Closing):
         address: where it is.
         streams: PyAV's streams that are sent: the best picture, then the best sound, each where there is one.
         ended_by: why packets ended before the source's end, "" where they did not.
+        is_read: another thread has its packets in hand, which would be gone with it.
     """
 
     def __init__(self, address: Address, opened: Any) -> None:
@@ -86,6 +87,7 @@ class Source(Closing):
         )
         self.ended_by = ""
         self._opened = opened
+        self.is_read = False
         self._is_stopped = False
 
     @property
@@ -131,8 +133,9 @@ class Source(Closing):
         return hold(self.packets(), lambda packet: places[packet.stream_index], self.streams)
 
     def close(self) -> None:
-        """Free what FFmpeg holds."""
-        self._opened.close()
+        """Free what FFmpeg holds, unless a thread still reads it: then the process's end does."""
+        if not self.is_read:
+            self._opened.close()
 
     def __enter__(self) -> Self:
         return self
