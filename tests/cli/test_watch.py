@@ -105,7 +105,7 @@ def test_a_file_goes_at_its_own_pace_and_fast_as_quickly_as_it_goes(tmp_path: Pa
     began = time.monotonic()
     view = watch_source(str(clip), FakeStreamModel(), chunk_seconds=1.0)
     assert 1.4 < time.monotonic() - began < 4
-    assert [seen.answer.clock_seconds for seen in view.seen] == [1.0, 1.52]
+    assert [seen.answer.clock_seconds for seen in view.seen] == [1.0, 2.0]  # of the last one the model knows no end
     assert all(seen.lag_seconds < 0.9 for seen in view.seen)
     began = time.monotonic()
     watch_source(str(clip), FakeStreamModel(), is_fast=True)
@@ -194,14 +194,14 @@ def live_server(data: bytes, seconds: float) -> Iterator[str]:
 @pytest.mark.parametrize("container", ["mpegts", "webm"])
 def test_an_address_is_watched_while_it_comes(container: str) -> None:
     picture = (
-        Picture(num_frames=100, options=SHORT_GROUPS)
+        Picture(num_frames=60, options=SHORT_GROUPS)
         if container == "mpegts"
-        else Picture(codec="libvpx", num_frames=100, options=(("g", "5"), ("deadline", "realtime")))
+        else Picture(codec="libvpx", num_frames=60, options=(("g", "5"), ("deadline", "realtime")))
     )
     model = FakeStreamModel()
     with live_server(render(container, picture), 1.2) as address:
         began = time.monotonic()
-        view = watch_source(address, model, chunk_seconds=0.8)
+        view = watch_source(address, model, chunk_seconds=0.6)
         took = time.monotonic() - began
     assert 1.0 < took < 6
     assert len(view.seen) >= 3
