@@ -6,6 +6,7 @@ chance, so the same request has the same explanation.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +24,7 @@ from handler.segments import Segment
 from handler.smoothing import ActivitySmoothing
 from handler.windows import Schedule, Span, WindowSelection
 from handler.zero_shot import ZeroShotScorer
-from models.config import Modality
+from models.config import Modality, WindowConfig
 
 MOMENTS_SHOWN = 5
 """Of a segment's modality."""
@@ -77,6 +78,12 @@ def score_encoded(
     if isinstance(scorer, ZeroShotScorer) and options.choice is not None:
         return scorer.compare(encoded, options.choice, names)
     return scorer.fuse(encoded, names)
+
+
+def explainable_hops(windows: WindowConfig, limits: Limits) -> int:
+    """Hops that are more than any clip has that :func:`check_explained` lets pass."""
+    longest_seconds = max(limits.max_explained_seconds, windows.window_seconds)
+    return math.ceil(longest_seconds / windows.stride_seconds) + 1
 
 
 def check_explained(schedule: Schedule, limits: Limits) -> None:

@@ -9,7 +9,6 @@ Whoever serves, scores offline, evaluates or moves to another server calls this,
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
@@ -21,8 +20,8 @@ from typing import Any, Self
 
 from handler.clip import Clip
 from handler.description import Describer, check_descriptions
-from handler.errors import ActivityError, InvalidOptions
-from handler.explanation import check_explained, explain, score_encoded
+from handler.errors import ActivityError
+from handler.explanation import check_explained, explain, explainable_hops, score_encoded
 from handler.guard import guarded
 from handler.inference import ScoredWindows
 from handler.kserve import Instance, Unfolded, check_alone, fold, unfold
@@ -38,7 +37,7 @@ from handler.segments import build_segments, rank_activities
 from handler.smoothing import ActivitySmoothing
 from handler.stream_response import ChunkPrediction, render_chunk
 from handler.stream_session import StreamedChunk, Streams, check_state
-from handler.streamed_answer import StreamedAnswer, respond_in_lines
+from handler.streamed_answer import StreamedAnswer, check_streamable, respond_in_lines
 from handler.transcription import Transcriber, split_transcription
 from handler.zero_shot import ZeroShotScorer, build_scorer
 from models.checkpoint import Checkpoint, load_checkpoint
@@ -246,11 +245,7 @@ class ActivityPipeline:
             request = parse_request(raw, self.limits, self.config.vectors)
             note_parts(request.parts)
             options = with_explanation(request.options) if asked.explained else request.options
-            if options.stream and not asked.streamable:
-                raise InvalidOptions(
-                    "options: stream is for REST, and for requests that are no KServe body",
-                    remedy="Leave stream out, or send the recording by REST in parts or as the body.",
-                )
+            check_streamable(options, streamable=asked.streamable)
             return replace(request, options=options, num_instances=asked.num_instances)
 
         return guarded(parse, asked.request_id)
@@ -287,13 +282,9 @@ class ActivityPipeline:
                 check_explained(pieces.schedule, self.limits)
             return read_clip(pieces, self.scorer, options.choice)
 
-        hops_per_piece = HOPS_PER_PIECE
-        if explained:  # so many are decoded at once; of a longer recording none is before it is refused
-            windows = self.config.windows
-            longest_seconds = max(self.limits.max_explained_seconds, windows.window_seconds)
-            hops_per_piece = math.ceil(longest_seconds / windows.stride_seconds) + 1
-        elif whole:
-            hops_per_piece = sys.maxsize
+        hops_per_piece = sys.maxsize if whole else HOPS_PER_PIECE
+        if explained:  # of a longer recording none is decoded before it is refused
+            hops_per_piece = explainable_hops(self.config.windows, self.limits)
         found = decode_anew(partial(open_pieces, hops_per_piece=hops_per_piece), read)
         note_clip(found.clip)
         return _Decoded(options, found, time.perf_counter() - started - found.model_seconds, request)

@@ -22,11 +22,11 @@ from time import perf_counter
 
 from handler.answer_text import encode_line
 from handler.clip import Clip
-from handler.errors import ActivityError
+from handler.errors import ActivityError, InvalidOptions
 from handler.guard import guarded
 from handler.inference import Scorer
 from handler.measures import Measures, measuring, note_clip, note_windows, stage
-from handler.options import ResolvedOptions
+from handler.options import RequestOptions, ResolvedOptions
 from handler.pieces import ClipPiece, ModalityFailed, Pieces
 from handler.recording import EmbeddingSum, Failed, OpenPieces, repeat_without_failed, score_pieces
 from handler.response import (
@@ -43,6 +43,19 @@ from handler.response import (
 from handler.rolling_decision import Decided, RollingDecision
 from handler.rolling_scorer import RollingScorer
 from handler.windows import Schedule
+
+
+def check_streamable(options: RequestOptions, *, streamable: bool) -> None:
+    """Refuse to answer line by line where the answer can only be sent at once.
+
+    Raises:
+        InvalidOptions: the options ask for it.
+    """
+    if options.stream and not streamable:
+        raise InvalidOptions(
+            "options: stream is for REST, and for requests that are no KServe body",
+            remedy="Leave stream out, or send the recording by REST in parts or as the body.",
+        )
 
 
 @dataclass(frozen=True)
