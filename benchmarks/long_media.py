@@ -34,7 +34,7 @@ def make_long_clip(
     turn = _encode_turn(width, height, rate, gop_seconds)
     with av.open(io.BytesIO(turn)) as source, av.open(path, "w", format="mp4") as output:
         streams = [output.add_stream_from_template(stream) for stream in source.streams]
-        packets = [packet for packet in source.demux() if packet.size]
+        packets: list[Any] = [packet for packet in source.demux() if packet.size]
         packets.sort(key=lambda packet: packet.dts * packet.time_base)
         for number in range(math.ceil(seconds / TURN_SECONDS)):
             for packet in packets:
@@ -67,7 +67,7 @@ def _encode_turn(width: int, height: int, rate: int, gop_seconds: int) -> bytes:
     return file.getvalue()  # what the encoder of the sound holds back comes first in the next turn
 
 
-def _later(packet: Any, seconds: int, stream: Any) -> Packet[Any]:
+def _later(packet: Any, seconds: int, stream: Any) -> Any:
     later: Any = Packet(bytes(packet))
     shift = round(seconds / packet.time_base)
     later.pts, later.dts, later.duration = packet.pts + shift, packet.dts + shift, packet.duration

@@ -1,7 +1,8 @@
 """A recording decoded in pieces of some hops, so that its memory does not grow with its length.
 
-What grows with it is the file itself, whose packets are in memory, and a few bytes for each hop. What a hop holds is
-the same, to the last bit, as :func:`handler.decode.decode_request` gives of the whole.
+What grows with the length is the file itself, whose packets are in memory, and a few bytes for each hop. What a hop
+holds is the same, to the last bit, as :func:`handler.decode.decode_request` gives of the whole. The next piece is
+decoded while the caller is at the one before it.
 
 Before the first frame is decoded it is known how long the recording is and which modalities it has. So its sound is
 taken to be as long as its packets say, where a clip of one piece is decoded first and then known to the sample.
@@ -10,7 +11,8 @@ taken to be as long as its packets say, where a clip of one piece is decoded fir
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
@@ -124,7 +126,7 @@ def decode_pieces(
         parts = list_parts(_timed_parts(sources, schedule), sources, schedule, request, config, limits)
         recording = _Recording(sources, schedule, config, limits, parts, hops_per_piece)
         statuses = build_clip(parts, schedule, sources).modalities
-        pieces = recording.decode()
+        pieces = _one_ahead(recording.decode())
         stack.callback(pieces.close)
         return Pieces(schedule, statuses, sources.transcript, pieces, stack.pop_all())
 
@@ -202,6 +204,16 @@ class _Recording:
                 content = cut_vectors(sequence, self.schedule, self.config.vectors[name], first, stop)
             parts[name] = Part(content, part.mask[first:stop])
         return build_clip(parts, cut_schedule(self.schedule, first, stop), self.sources)
+
+
+def _one_ahead(pieces: Generator[ClipPiece, None, None]) -> Generator[ClipPiece, None, None]:
+    """The same pieces, each decoded in a thread while the caller is at the one before it."""
+    with closing(pieces), ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode") as thread:
+        coming = thread.submit(next, pieces, None)
+        while (piece := coming.result()) is not None:
+            coming = thread.submit(next, pieces, None)
+            yield piece
+            del piece  # the caller alone held it
 
 
 def _next(name: Modality, stream: Iterator[NDArray[Any]]) -> NDArray[Any]:

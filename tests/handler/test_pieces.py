@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 import tracemalloc
 from collections.abc import Mapping
 from functools import lru_cache
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from benchmarks.long_media import make_long_clip
 from handler import container, decode, pieces, sources
@@ -60,6 +62,11 @@ def all_pieces(
 ) -> tuple[Pieces, list[ClipPiece]]:
     with decode_pieces(request, config, limits, hops_per_piece=size) as opened:
         return opened, list(opened.pieces)
+
+
+def of(content: NDArray[Any] | None) -> NDArray[Any]:
+    assert content is not None
+    return content
 
 
 def check_same(found: Clip, expected: Clip, first: int, stop: int) -> None:
@@ -270,18 +277,37 @@ def test_every_container_is_closed_where_nothing_can_be_used(
     assert len(closed) == 2
 
 
-def test_memory_does_not_grow_with_the_length(tmp_path: Path) -> None:
-    def peak(seconds: int) -> int:
-        path = tmp_path / f"{seconds}.mp4"
-        make_long_clip(path, seconds, width=32, height=32)
-        with decode_pieces(make_request(path.read_bytes()), TINY, LIMITS, hops_per_piece=16) as opened:
-            next(opened.pieces)
-            gc.collect()
-            tracemalloc.start()
-            for _ in opened.pieces:
-                pass
-            _, found = tracemalloc.get_traced_memory()
-            tracemalloc.stop()
-        return found
+def test_the_next_piece_is_decoded_while_the_caller_is_at_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = [threading.Event() for _ in range(4)]
+    decode_piece = pieces._Recording._piece
 
-    assert peak(128) < 1.2 * peak(32) < 8e6
+    def noted(self: Any, first: int, *rest: Any) -> Clip:
+        begun[first // 3].set()
+        return decode_piece(self, first, *rest)
+
+    monkeypatch.setattr(pieces._Recording, "_piece", noted)
+    before = threading.active_count()
+    with decode_pieces(request_of(), EVERY, LIMITS, hops_per_piece=3) as opened:
+        assert not begun[0].is_set()
+        next(opened.pieces)
+        assert begun[1].wait(20)
+        assert not begun[2].is_set()
+        next(opened.pieces)
+        assert begun[2].wait(20)
+        assert not begun[3].is_set()
+    assert not begun[3].is_set()
+    assert threading.active_count() == before
+
+
+def test_memory_does_not_grow_with_the_length(tmp_path: Path) -> None:
+    make_long_clip(tmp_path / "long.mp4", 192, width=32, height=32)
+    request = make_request((tmp_path / "long.mp4").read_bytes())
+    with decode_pieces(request, TINY, LIMITS, hops_per_piece=16) as opened:
+        next(opened.pieces)
+        gc.collect()
+        tracemalloc.start()
+        num_bytes = [of(piece.clip.samples).nbytes + of(piece.clip.frames).nbytes for piece in opened.pieces]
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert sum(num_bytes) > 12e6
+    assert peak < 5e6
