@@ -32,7 +32,7 @@ def make_long_clip(
         gop_seconds: from one key frame to the next, a divisor of ``TURN_SECONDS``.
     """
     turn = _encode_turn(width, height, rate, gop_seconds)
-    with av.open(io.BytesIO(turn)) as source, av.open(path, "w", format="mp4") as output:
+    with av.open(io.BytesIO(turn), "r") as source, av.open(path, "w", format="mp4") as output:
         streams = [output.add_stream_from_template(stream) for stream in source.streams]
         packets: list[Any] = [packet for packet in source.demux() if packet.size]
         packets.sort(key=lambda packet: packet.dts * packet.time_base)
