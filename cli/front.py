@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -107,14 +108,19 @@ def running_front(
     Raises:
         CommandError: when there is no nginx, or it does not start.
     """
-    from cli.ready_server import serving  # noqa: PLC0415 - they import the JRE's package
+    from cli.kserve_bridge import bridging  # noqa: PLC0415 - help must not wait for gRPC and the JRE's package
+    from cli.ready_server import serving  # noqa: PLC0415
     from cli.truth import Watch  # noqa: PLC0415
 
     run_dir = Path(record.run_dir)
     program, folder = find_nginx(), run_dir / FOLDER_NAME
     ports = _ports(port, grpc_port)
-    with Watch(run_dir, at_least=workers) as watch, serving(watch.state, 0) as ready_port:
-        settings = _settings(record, host, (*ports, ready_port), tries)
+    with (
+        Watch(run_dir, at_least=workers) as watch,
+        serving(watch.state, 0) as ready_port,
+        bridging(record.grpc_target) as kserve_port,
+    ):
+        settings = replace(_settings(record, host, (*ports, ready_port), tries), kserve_port=kserve_port)
         nginx = Nginx(program, folder, build_config(TEMPLATE.read_text(encoding="utf-8"), settings))
         try:
             nginx.start(host, ports)

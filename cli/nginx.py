@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from cli.errors import CommandError
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -24,6 +26,9 @@ PLACEHOLDER = re.compile(r"@([A-Z_]+)@")
 
 DEFAULT_TRIES = 2
 """How often a prediction is tried: what two workers died of shall not have a third."""
+KSERVE_BRIDGED = "grpc_pass grpc://127.0.0.1:%d;"
+KSERVE_REWRITTEN = r"""rewrite ^/inference\.(.*)$ /org.pytorch.serve.grpc.openinference.$1 break;
+            grpc_pass grpc://grpc;"""
 START_SECONDS = 10.0
 STOP_GRACE_SECONDS = 30.0
 POLL_SECONDS = 0.05
@@ -45,6 +50,9 @@ class FrontSettings:
     max_request_bytes: int
     """The server's own ``max_request_size``."""
     tries: int = DEFAULT_TRIES
+    kserve_port: int | None = None
+    """Where :mod:`cli.kserve_bridge` answers, on the loopback address; None lets nginx alone give the service its name,
+    which leaves raw contents out."""
 
 
 def find_nginx() -> Path:
@@ -82,6 +90,7 @@ def build_config(template: str, settings: FrontSettings) -> str:
         "READY_PORT": str(settings.ready_port),
         "MAX_REQUEST_BYTES": str(settings.max_request_bytes),
         "TRIES": str(settings.tries),
+        "KSERVE": KSERVE_REWRITTEN if settings.kserve_port is None else KSERVE_BRIDGED % settings.kserve_port,
     }
     unknown = set(PLACEHOLDER.findall(template)) - values.keys()
     if unknown:
@@ -99,9 +108,16 @@ class Nginx:
         program: the nginx program.
         folder: its folder, made where it is missing: configuration, logs, bodies of requests on their way.
         config: the configuration's text, with paths relative to ``folder``.
+
+    Raises:
+        CommandError: when one runs in that folder.
     """
 
     def __init__(self, program: Path, folder: Path, config: str) -> None:
+        if (running := _running_in(folder)) is not None:
+            raise CommandError(
+                f"An nginx of {folder} runs already, process {running}.", remedy=f"End it with `kill {running}`."
+            )
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         (folder / "nginx.conf").write_text(config, encoding="utf-8")
         self._folder = folder
@@ -148,6 +164,15 @@ class Nginx:
                 self._process.wait(timeout=seconds)
             except subprocess.TimeoutExpired:
                 continue
+
+
+def _running_in(folder: Path) -> int | None:
+    """The process of an nginx that was started in ``folder``, or None."""
+    try:
+        process = psutil.Process(int((folder / "nginx.pid").read_text(encoding="ascii")))
+        return process.pid if str(folder) in " ".join(process.cmdline()) else None
+    except (OSError, ValueError, psutil.Error):
+        return None
 
 
 def _answers(host: str, port: int) -> bool:
