@@ -23,11 +23,11 @@ from handler.limits import Limits
 from handler.packets import REMEDY, skipped_samples
 from handler.resampling import ResamplerState
 from handler.sound_line import LineState, Placed, SoundFormat, SoundLine
-from handler.stream_packets import Lead, bare, decode_seconds, follows, take_lead
+from handler.stream_packets import Lead, bare, decode_seconds, follows, joined, take_lead
 
 LEAD_PACKETS = 32
-"""Packets of sound that the next chunk's decoder begins with: after 25 of Opus, 20 ms each, nothing of what
-came before is left but the rounding of its sums."""
+"""Packets of sound that the next chunk's decoder begins with: after 25 of Opus, 20 ms each, what came before them is no
+more than rounding."""
 
 _MAX_LEAD_BYTES = 24 * 1024
 """Of these packets: codecs whose packets are longer need no other to begin."""
@@ -149,7 +149,7 @@ def continue_sound(
         first=first,
         samples=_placed(samples, first, placed),
         decoded_seconds=decode_seconds(stream.packets, -1),
-        lead=take_lead(stream, _first_of_lead(stream)),
+        lead=_lead(stream if lead is None else replace(stream, packets=joined(lead, stream.packets))),
     )
 
 
@@ -177,21 +177,21 @@ def _placed(samples: NDArray[np.float32], first: int, parts: Iterable[Placed]) -
     """``samples``, the first of which is number ``first``, with further ones at their places."""
     found = list(parts)
     length = max([len(samples), *(part.place - first + len(part.samples) for part in found)])
-    joined = np.zeros(length, dtype=np.float32)
-    joined[: len(samples)] = samples
+    whole = np.zeros(length, dtype=np.float32)
+    whole[: len(samples)] = samples
     for part in found:
         start = part.place - first
-        joined[max(0, start) : max(0, start + len(part.samples))] = part.samples[max(0, -start) :]
-    return joined
+        whole[max(0, start) : max(0, start + len(part.samples))] = part.samples[max(0, -start) :]
+    return whole
 
 
-def _first_of_lead(stream: AudioStream) -> int:
-    """The first of the packets that the next chunk begins with."""
+def _lead(stream: AudioStream) -> Lead:
+    """The packets that the next chunk begins with, those of short chunks before this one among them."""
     items = stream.packets.items
     num_kept = min(LEAD_PACKETS, len(items))
     while num_kept > 1 and sum(item.size for item in items[-num_kept:]) > _MAX_LEAD_BYTES:
         num_kept -= 1
-    return len(items) - num_kept
+    return take_lead(stream, len(items) - num_kept)
 
 
 def _cuts_start(stream: AudioStream, line: LineState | None, lead: Lead | None, *, is_fragment: bool) -> bool:
