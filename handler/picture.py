@@ -22,7 +22,7 @@ Geometry = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 
 
 class Converter:
-    """Makes pictures ``(3, size, size)`` of frames: squashed into the square, or by ``geometry`` from their own size."""
+    """Makes pictures ``(3, size, size)`` of frames: squashed into the square, or by ``geometry`` at their own size."""
 
     def __init__(self, size: int, geometry: Geometry | None = None) -> None:
         self.size = size
