@@ -67,10 +67,10 @@ def find_long_file(
 
     try:
         with open_source(read_address(str(path))) as source:
+            if choose_format(source.container, source.codecs) is None:
+                return None  # it would be encoded anew
             declared = source.duration_seconds
             seconds = declared if declared is not None else max((float(held.stop) for held in source.held()), default=0)
-            if choose_format(source.container, source.codecs) is None:
-                return None
     except SourceUnusable:
         return None
     is_long = seconds > LONG_SECONDS or path.stat().st_size > LONG_BYTES

@@ -45,7 +45,8 @@ class Held:
     """Seconds at which what is heard or seen of it begins: after an encoder's delay."""
     stop: Fraction
     """Seconds at which it ends, without an encoder's padding."""
-    is_sound: bool
+    has_memory: bool
+    """It is a sound's, whose decoder has to hear what was before; raw samples need nothing."""
     is_key: bool
     is_shown: bool
     """False for what an edit list cuts away."""

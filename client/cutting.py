@@ -26,9 +26,9 @@ MAX_LEAD_BYTES = 32 * 1024 * 1024
 """Of the packets since the last key frame that a cut inside a group of pictures repeats."""
 FILE_SKEW_SECONDS, LIVE_SKEW_SECONDS = 10.0, 1.0
 """How far one stream may run before the other until that is no longer waited for."""
-SOUND_LEAD_PACKETS = 12
-"""Of the sound before a chunk, for its decoder: AAC's overlap, Opus' 80 ms, an mp3's reservoir reach into what follows
-(the server keeps as many)."""
+SOUND_LEAD_SECONDS, SOUND_LEAD_PACKETS = Fraction(1), 12
+"""Of the sound before a chunk, at least, for its decoder: AAC's overlap and an mp3's reservoir reach a few packets ahead,
+and Opus has forgotten to the last bit how it began after a second."""
 INSIDE_FACTOR = 2
 """No chunk is longer than so many times the wanted length for the sake of a key frame."""
 
@@ -234,14 +234,13 @@ class Cutter:
 
 def _split(held: Sequence[Held], cut: Fraction) -> tuple[list[Held], list[Held]]:
     """What the chunk before a cut needs, and what the one after it does."""
-    num_streams = 1 + max(it.stream for it in held)
     begins, ends = [], []
-    for stream in range(num_streams):
+    for stream in range(1 + max(it.stream for it in held)):
         places = [place for place, it in enumerate(held) if it.stream == stream]
         before = [place for place in places if held[place].pts < cut]
         ends.append(before[-1] if before else -1)
         keys = [place for place in places if held[place].is_key and held[place].pts <= cut]
-        begins.append(keys[max(-len(keys), -_num_lead(held[keys[-1]]))] if keys else places[0] if places else 0)
+        begins.append(_begin_of_lead(held, keys, cut) if keys else places[0] if places else 0)
     taken = [it for place, it in enumerate(held) if place <= ends[it.stream]]
     kept = [
         it
@@ -252,9 +251,12 @@ def _split(held: Sequence[Held], cut: Fraction) -> tuple[list[Held], list[Held]]
     return taken, kept
 
 
-def _num_lead(held: Held) -> int:
-    """How many key packets up to a cut the chunk after it begins with."""
-    return 1 + SOUND_LEAD_PACKETS if held.is_sound else 1
+def _begin_of_lead(held: Sequence[Held], keys: Sequence[int], cut: Fraction) -> int:
+    """With which of a stream's key packets up to a cut the chunk after it begins."""
+    if not held[keys[-1]].has_memory:
+        return keys[-1]
+    early = [place for place in keys if held[place].pts <= cut - SOUND_LEAD_SECONDS]
+    return min(early[-1] if early else keys[0], keys[max(-len(keys), -1 - SOUND_LEAD_PACKETS)])
 
 
 def _start_of(taken: Sequence[Held]) -> Fraction:

@@ -206,7 +206,7 @@ def hold(packets: Iterator[Any], place_of: Any, streams: Sequence[Any]) -> Itera
             start=pts + lead,
             # Some demuxers have shortened a packet with padding already.
             stop=pts + min(duration, whole[place] - tail),
-            is_sound=stream.type == "audio",
+            has_memory=stream.type == "audio" and not str(stream.codec_context.name).startswith("pcm_"),
             is_key=bool(packet.is_keyframe),
             is_shown=not packet.is_discard,
             size=packet.size,

@@ -156,8 +156,8 @@ def test_each_chunk_decodes_by_itself_to_the_sound_of_the_whole(
         seconds = (found + moved) / rate
         counts = (chunk.start_seconds - 1e-9 <= seconds) & (not chunk.says_stop or seconds < chunk.stop_seconds - 1e-9)
         expected = np.array([whole[place] for place in found[counts].tolist()])
-        # A decoder draws an AAC's noise by chance, and Opus forgets slowly how it began.
-        assert np.allclose(values[counts], expected, rtol=0, atol=2e-3)
+        # A decoder draws an AAC's noise by chance.
+        assert np.allclose(values[counts], expected, rtol=0, atol=2e-3 if rate == 44_100 else 0)
         seen.append(found[counts])
     assert np.array_equal(np.concatenate(seen), places)
 
@@ -210,7 +210,7 @@ def test_the_cutter_keeps_two_chunks_of_an_endless_source_at_most() -> None:
         for _ in cutter.cut(source):
             most = max(most, len(cutter._held))
     assert source.num_packets > 3000
-    assert most < 2 * 0.5 * (25 + 16) + 10
+    assert most < (2 * 0.5 + 1.0) * (25 + 16) + 10  # a second of sound is kept for the next chunk
 
 
 class _Endless:
