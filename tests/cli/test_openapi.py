@@ -136,6 +136,23 @@ def test_lines_are_as_described(sound: bytes) -> None:
         component("NdjsonLine").validate(json.loads(line))
 
 
+def test_a_streams_answers_are_as_described(sound: bytes) -> None:
+    begun = json.loads(answer({"audio": sound, "options": {"chunk": {}, "extras": ["windows"], "threshold": 0.0}}))
+    component("Answer").validate(begun)
+    assert {"final"} <= begun["windows"][0].keys()
+    component("Form").validate({"audio": None, "state": begun["state"]})
+    asked = {"audio": sound, "state": begun["state"]}
+    late = {"chunk": {"offset_seconds": 4.0, "last": True}, "format": "ndjson", "extras": ["windows"], "threshold": 0.0}
+    lines = [json.loads(line) for line in answer({**asked, "options": late}).splitlines()]
+    assert lines[0]["stream"]["gap_seconds"] == 1.0
+    assert "state" not in lines[0]
+    for line in lines:
+        component("NdjsonLine").validate(line)
+    twice = json.loads(answer({**asked, "options": {"chunk": {}}}))
+    assert (twice["code"], "clock_seconds" in twice) == ("chunk_out_of_order", True)
+    component("Error").validate(twice)
+
+
 def test_the_protocols_answers_and_failures_are_as_described() -> None:
     words = {"name": "text", "datatype": "BYTES", "shape": [2], "data": ["stir", "pour"]}
     for kind, good, bad in (

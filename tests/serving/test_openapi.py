@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import httpx
+import jsonschema_rs
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
@@ -143,6 +144,20 @@ def test_each_format_is_one_that_is_described(
     response = post(f"{server.inference_url}/predictions/{server.model}", headers=key, files=parts)
     assert response.status_code == 200
     api["/predictions/{model}"]["POST"].validate_response(response)
+
+
+def test_the_lines_of_a_stream_are_as_described(server: ServerRecord, key: dict[str, str], clip: RenderedClip) -> None:
+    options = {"stream": True, "extras": ["windows", "timing"]}
+    parts = {"video": clip.video, "options": json.dumps(options).encode()}
+    response = post(f"{server.inference_url}/predictions/{server.model}", headers=key, files=parts)
+    line = jsonschema_rs.Draft202012Validator(
+        {"allOf": [{"$ref": "#/components/schemas/NdjsonLine"}], "components": DOCUMENT["components"]}
+    )
+    lines = [json.loads(each) for each in response.content.splitlines()]
+    assert {each["type"] for each in lines} == {"header", "window", "segment", "progress", "end"}
+    for each in lines:
+        line.validate(each)
+    assert response.headers["Content-Type"] in DOCUMENT["components"]["responses"]["ClipAnswer"]["content"]
 
 
 def test_torchserves_own_errors_are_as_described(api: Any, server: ServerRecord, key: dict[str, str]) -> None:
