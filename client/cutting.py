@@ -27,7 +27,7 @@ MAX_LEAD_BYTES = 32 * 1024 * 1024
 FILE_SKEW_SECONDS, LIVE_SKEW_SECONDS = 10.0, 1.0
 """How far one stream may run before the other until that is no longer waited for."""
 SOUND_LEAD_SECONDS, SOUND_LEAD_PACKETS = Fraction(1), 12
-"""Of the sound before a chunk, at least, for its decoder: AAC's overlap and an mp3's reservoir reach a few packets ahead,
+"""Of the sound before a chunk, at least, for its decoder: AAC's overlap, an mp3's reservoir reach a few packets ahead,
 and Opus has forgotten to the last bit how it began after a second."""
 INSIDE_FACTOR = 2
 """No chunk is longer than so many times the wanted length for the sake of a key frame."""
