@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from cli.openapi import render_description
 from handler.errors import ActivityError, InternalError
 from handler.limits import Limits
 from handler.options import AnswerFormat, RequestOptions
+from handler.pipeline import ActivityPipeline
 from handler.request import known_names
 from handler.response import CONTENT_TYPES, render_error
 from models.settings import Settings
@@ -109,8 +111,13 @@ def sound() -> bytes:
     return render("wav", Sound(codec="pcm_s16le", seconds=3.0))
 
 
+@cache
+def pipeline() -> ActivityPipeline:
+    return tiny_pipeline()
+
+
 def answer(raw: dict[str, Any]) -> bytes:
-    (response,) = tiny_pipeline().respond([raw], ["a"])
+    (response,) = pipeline().respond([raw], ["a"])
     return response.body
 
 
