@@ -155,7 +155,7 @@ def test_a_streams_answers_are_as_described(sound: bytes) -> None:
     assert "state" not in lines[0]
     for line in lines:
         component("NdjsonLine").validate(line)
-    twice = json.loads(answer({**asked, "options": {"chunk": {}}}))
+    twice = json.loads(answer({**asked, "options": {"chunk": {}, "threshold": 0.0}}))
     assert (twice["code"], "clock_seconds" in twice) == ("chunk_out_of_order", True)
     component("Error").validate(twice)
 
