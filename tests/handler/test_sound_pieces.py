@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import tracemalloc
 
+import av
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from handler import audio
 from handler.audio import decode_waveform
 from handler.clip import Waveform
-from handler.container import open_container
+from handler.container import AudioStream, open_container
 from handler.decode import cut_samples
 from handler.errors import LimitExceeded, UndecodableMedia
 from handler.limits import Limits
@@ -74,6 +76,24 @@ def test_a_change_of_the_sample_rate_in_mid_file() -> None:
     schedule = build_schedule(Span(0.0, 2.2), WINDOWS)
     for size in (1, 4, 7):
         assert np.array_equal(np.concatenate(in_pieces(data, schedule, size)), whole(data, schedule))
+
+
+def test_a_run_that_begins_within_the_one_before_it_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = render("wav", Sound(codec="pcm_s16le", seconds=4.0))
+    frames = list(audio._decode_all(audio_of(data)))
+    later = [av.AudioFrame.from_ndarray(frame.to_ndarray(), format="s16", layout="mono") for frame in frames[:20]]
+    for place, frame in enumerate(later):
+        frame.sample_rate, frame.pts = 8_000, 16_000 * 3 + place * 2 * frame.samples  # a second before the end
+    monkeypatch.setattr(audio, "_decode_all", lambda _: iter((*frames, *later)))
+    schedule = build_schedule(Span(0.0, 5.0), WINDOWS)
+    expected = whole(data, schedule)
+    assert np.array_equal(np.concatenate(in_pieces(data, schedule, 1)), expected)
+
+
+def audio_of(data: bytes) -> AudioStream:
+    stream = open_container(data, LIMITS).audio
+    assert stream is not None
+    return stream
 
 
 def test_a_piece_comes_before_the_rest_is_decoded() -> None:
