@@ -115,10 +115,12 @@ class Observer:
     Args:
         record: the server.
         management: its management.
+        with_load: read its metrics, too.
     """
 
-    def __init__(self, record: ServerRecord, management: ManagementClient) -> None:
+    def __init__(self, record: ServerRecord, management: ManagementClient, *, with_load: bool = True) -> None:
         self._record = record
+        self._with_load = with_load
         self._management = management
         self._before: Scrape | None = None
 
@@ -131,7 +133,7 @@ class Observer:
         names = self._management.list()
         described = [version for name in names for version in self._management.describe(name, "all")]
         defaults = {name: self._management.describe(name)[0].version for name in names}
-        now = read_scrape(self._record.metrics_url)
+        now = read_scrape(self._record.metrics_url) if self._with_load else None
         before, self._before = self._before, now
         families = _families([worker.pid for version in described for worker in version.workers if worker.pid])
         workers = {process.pid for family in families.values() for process in family}
@@ -185,7 +187,7 @@ def _version_use(
     is_default: bool,
     families: dict[int, list[psutil.Process]],
     before: Scrape | None,
-    now: Scrape,
+    now: Scrape | None,
 ) -> VersionUse:
     workers = tuple(
         WorkerUse(
@@ -198,7 +200,7 @@ def _version_use(
         )
         for worker in version.workers
     )
-    load = None if before is None else measure_load(before, now, version.name, version.version)
+    load = None if before is None or now is None else measure_load(before, now, version.name, version.version)
     return VersionUse(version.name, version.version, is_default, version.pending_requests, workers, load)
 
 

@@ -58,7 +58,7 @@ def status(
     record = require_running(resolve_run_dir(run_dir))
     console = Console(highlight=False)
     with build_management(record) as management:
-        observer = Observer(record, management)
+        observer = Observer(record, management, with_load=watch)
         if watch:
             with _shown(console, as_json=as_json) as show:
                 _go_on(record, observer, show, interval, ticks)
