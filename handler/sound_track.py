@@ -6,6 +6,7 @@ samples are laid on (:mod:`handler.sound_line`) goes on from its state.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -28,6 +29,9 @@ from handler.stream_packets import Lead, bare, decode_seconds, follows, joined, 
 LEAD_PACKETS = 32
 """Packets of sound that the next chunk's decoder begins with: after 25 of Opus, 20 ms each, what came before them is no
 more than rounding."""
+
+_MAX_SILENCE_SECONDS = 10.0
+"""A longer gap is not filled: the sound begins anew after it."""
 
 _MAX_LEAD_BYTES = 24 * 1024
 """Of these packets: codecs whose packets are longer need no other to begin."""
@@ -124,6 +128,9 @@ def continue_sound(
         ActivityError: as :func:`handler.audio.decode_waveform`.
     """
     stream = checked_sound(container, limits)
+    begin = max(stream.span.start_seconds, -math.inf if start_seconds is None else start_seconds)
+    if state is not None and begin - state.stop_seconds > _MAX_SILENCE_SECONDS:
+        state = None
     lead = None if state is None or state.lead is None or not follows(state.lead, stream) else state.lead
     before = None if state is None else replace(state.line, num_runs=1, seconds_before=0.0, num_decoded=0)
     line = SoundLine(sample_rate, _endless(limits), first_seconds=stream.span.start_seconds, state=before)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 from handler.clip import Row, VectorSequence, Words
 from handler.container import Container, open_container
 from handler.decode import geometry_of
-from handler.errors import ActivityError, ChunkOutOfOrder, InvalidRequest, NoUsableModality, UndecodableMedia
+from handler.errors import (
+    ActivityError,
+    ChunkOutOfOrder,
+    InvalidRequest,
+    LimitExceeded,
+    NoUsableModality,
+    UndecodableMedia,
+)
 from handler.fragments import find_header, is_fragment, with_header
 from handler.image import decode_image
 from handler.limits import Limits
@@ -27,6 +34,7 @@ from handler.stream_state import StreamState
 from handler.tabular import parse_row
 from handler.text import parse_text
 from handler.vectors import parse_vectors
+from handler.windows import Span
 from models.config import Modality, ModelConfig
 
 GAP_SECONDS = 0.02
@@ -125,6 +133,7 @@ class _Receiver:
         """Decode all of it."""
         with ExitStack() as stack:
             opened = self._open(stack)
+            self._check_reach([container.span for container in opened.containers.values()])
             self._check_order(opened)
             self._find(opened)
             self._decode_sound(opened)
@@ -185,6 +194,19 @@ class _Receiver:
         return opened.containers.get(part)
 
     # Order
+
+    def _check_reach(self, spans: Sequence[Span]) -> None:
+        """Hold how far a chunk leads before anything is decoded for it, the silence of a gap among it."""
+        if not spans:
+            return
+        begin = min(span.start_seconds for span in spans) if self.state is None else self.state.stop_seconds
+        seconds = max(span.stop_seconds for span in spans) - begin
+        if seconds > self.limits.max_duration_seconds:
+            raise LimitExceeded(
+                f"the chunk leads {seconds:.1f} s further, at most {self.limits.max_duration_seconds:g} s are allowed",
+                remedy="Send shorter chunks, begin a new stream after a long gap, or say with chunk.offset_seconds"
+                " where the chunk lies.",
+            )
 
     def _check_order(self, opened: _Opened) -> None:
         """A chunk that begins before what is known came twice, or out of order."""
@@ -289,6 +311,7 @@ class _Receiver:
     def _place_rows(self, name: Modality, sequence: VectorSequence) -> None:
         chunk, before = self.chunk, None if self.state is None else self.state.rows.get(name)
         sequence = replace(sequence, seconds=sequence.seconds + chunk.offset_seconds)
+        self._check_reach([sequence.span])
         begins = float(sequence.seconds[0])
         if before is not None and chunk.start_seconds is None and begins <= before.known_seconds:
             raise self._out_of_order(f"its {name} begins at", begins)

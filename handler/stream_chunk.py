@@ -85,15 +85,7 @@ class _Hops:
         if self.state is None or not spans:
             return 0.0
         gap = min(start for start, _ in spans.values()) - self.state.stop_seconds
-        if gap <= self.found.tolerance_seconds:
-            return 0.0
-        if gap > self.limits.max_duration_seconds:
-            raise LimitExceeded(
-                f"the chunk begins {gap:.1f} s after the stream's end, at most {self.limits.max_duration_seconds:g} s"
-                " are allowed",
-                remedy="Begin a new stream, without a state; or say with chunk.offset_seconds where the chunk lies.",
-            )
-        return gap
+        return gap if gap > self.found.tolerance_seconds else 0.0
 
     def complete(self) -> DecodedChunk:
         """Give the hops, and what waits for the next chunk."""
