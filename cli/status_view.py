@@ -92,8 +92,8 @@ def _text_line(snapshot: Snapshot, model: VersionUse) -> str:
         words += [
             f"{sum(load.requests_per_second.values()):.2f} requests/s" + (f" ({outcomes})" if outcomes else ""),
             f"{load.windows_per_second:.1f} windows/s",
-            f"request {_pair(load.request_seconds)} s",
-            f"real time {_pair(load.real_time_factor)}",
+            f"seconds of a request {_pair(load.request_seconds)}",
+            f"real-time factor {_pair(load.real_time_factor)}",
         ]
     return ", ".join([*words, f"memory {snapshot.whole_memory.rss_bytes / MEGABYTE:.0f} MB"])
 

@@ -49,7 +49,7 @@ def test_a_line_has_the_same() -> None:
     first, second = text_lines(SNAPSHOT)
     assert first == (
         "20:34:15 activity 1.0: 1 of 2 workers ready, 7 waiting, 4.00 requests/s (invalid_options 0.50, ok 3.50), "
-        "42.0 windows/s, request 0.1 / 0.25 s, real time -, memory 1100 MB"
+        "42.0 windows/s, seconds of a request 0.1 / 0.25, real-time factor -, memory 1100 MB"
     )
     assert second == "20:34:15 [red]two 2.0: 0 of 0 workers ready, 0 waiting, memory 1100 MB"
 
