@@ -16,9 +16,10 @@ from cli.destination import DEFAULT_TIMEOUT_SECONDS
 from cli.errors import user_errors
 from cli.long_files import STREAM_EXTRAS, AskingClient
 from cli.package import DEMO_CHECKPOINT
-from cli.predict import Format, read_options
+from cli.predict import AUTO, Format, read_options, read_text
 from cli.progress import say
 from cli.record import RUN_DIR_VARIABLE
+from cli.timed_words import split_words
 
 if TYPE_CHECKING:
     from cli.watching import View
@@ -31,6 +32,9 @@ def watch(  # noqa: PLR0913 - one argument an option of the command line
         str, typer.Argument(help="A file, a camera such as /dev/video0, or an address: rtsp://, http://, ...")
     ],
     *,
+    text: Annotated[
+        Path | None, typer.Option(help="Words: plain, or WebVTT or SRT by the source's clock.", metavar="FILE")
+    ] = None,
     chunk_seconds: Annotated[float, typer.Option(help="Wanted length of a chunk.", min=0.2, max=60)] = 2.0,
     fast: Annotated[
         bool, typer.Option("--fast", help="As quickly as it is answered, and nothing is ever dropped.")
@@ -80,7 +84,7 @@ def watch(  # noqa: PLR0913 - one argument an option of the command line
 
     [bold]Examples[/bold]
 
-    $ activity watch recording.mp4
+    $ activity watch recording.mp4 --text words.vtt
     $ activity watch recording.mp4 --fast -o labels.vtt --format vtt
     $ activity watch /dev/video0 --input-option video_size=640x480
     $ activity watch rtsp://camera/stream1 --json
@@ -95,6 +99,9 @@ def watch(  # noqa: PLR0913 - one argument an option of the command line
         raise typer.BadParameter("-o is written as json, ndjson, vtt or srt")
     wants_windows = "windows" in asked.get("extras", ())
     check_extras(asked)
+    words = None if text is None else read_text(text)
+    if words == AUTO.encode():
+        raise typer.BadParameter("the words of the sound need the whole recording: a stream has none")
     address = read_address(source, format=input_format, options=read_pairs(input_option or ()))
     place = Place(local, checkpoint, grpc, server, token, model, version, timeout, run_dir)
     with user_errors(), open_source(address) as opened:
@@ -102,7 +109,9 @@ def watch(  # noqa: PLR0913 - one argument an option of the command line
         extras = list(dict.fromkeys((*asked.get("extras", ()), "windows")))
         stream = ActivityStream(AskingClient(asker), {**asked, "extras": extras}, keeps_windows=wants_windows)
         with build_view(source, chunk_seconds, json_lines=json_lines) as view:
-            watcher = Watcher(opened, stream, view, chunk_seconds, is_fast=fast, encode=encode)
+            watcher = Watcher(
+                opened, stream, view, chunk_seconds, is_fast=fast, encode=encode, words_of=split_words(words).take
+            )
             with stop_by_ctrl_c(watcher.stop, view.say):
                 try:
                     watcher.run()

@@ -142,6 +142,8 @@ class Watcher:
     chunk_seconds: float
     is_fast: bool = False
     encode: bool = False
+    words_of: Callable[[Chunk], bytes | None] = lambda _: None
+    """The text of a chunk's request."""
     _stopped: threading.Event = field(default_factory=threading.Event)
 
     def stop(self) -> None:
@@ -190,7 +192,8 @@ class Watcher:
             num_dropped += dropped
             number += 1 + dropped
             try:
-                answer = self.stream.send(chunk)
+                text = self.words_of(chunk)
+                answer = self.stream.send(chunk, **({} if text is None else {"text": text}))
             except ClientError as error:
                 if chunk.last or not is_passing(error):
                     raise

@@ -88,6 +88,14 @@ def test_json_a_line_a_chunk_without_the_state(asker: StreamAsker, clip: Path) -
     assert asker.model.asked[0]["options"]["top_k"] == 1
 
 
+def test_words_go_with_the_chunks_that_they_begin_in(asker: StreamAsker, clip: Path, tmp_path: Path) -> None:
+    words = tmp_path / "words.vtt"
+    words.write_text("WEBVTT\n\n00:00.500 --> 00:02.500\nfirst\n\n00:02.000 --> 00:03.000\nlast\n")
+    assert watch(clip, "--fast", "--chunk-seconds", 1, "--text", words).exit_code == 0
+    texts = [asked.get("text", b"").split(b"\n")[3:4] for asked in asker.model.asked]
+    assert texts == [[b"first"], [], [b"last"]]
+
+
 @pytest.mark.parametrize(("shown", "begins"), [("json", b"{"), ("ndjson", b'{"type":"header"'), ("vtt", b"WEBVTT\n")])
 def test_the_whole_is_written(asker: StreamAsker, clip: Path, tmp_path: Path, shown: str, begins: bytes) -> None:
     output = tmp_path / "made" / "labels"
@@ -234,6 +242,7 @@ def test_ctrl_c_ends_the_stream_with_what_has_been_read() -> None:
     "arguments",
     [
         ["clip.mp4", "--input-option", "size"],
+        ["clip.mp4", "--text", "auto"],
         ["clip.mp4", "--options", '{"extras": ["explanation"]}'],
         ["clip.mp4", "--options", '{"format": "vtt"}'],
         ["clip.mp4", "-o", "x", "--format", "table"],
