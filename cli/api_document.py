@@ -24,10 +24,14 @@ FAILURES = ("Error", "V1Failure", "V2Failure")
 JSON, NDJSON, VTT, SRT = (CONTENT_TYPES[name].split(";")[0] for name in ("json", "ndjson", "vtt", "srt"))
 MODEL = {"name": "activity", "version": "1.0"}
 SERVERS_ERRORS: dict[int, tuple[str, str, str]] = {
-    400: ("InvalidKeyException", "Token Authorization failed. [...]", "without a valid token"),
+    400: ("InvalidKeyException", "Token Authorization failed.", "without a valid token"),
     404: ("ModelNotFoundException", "Model not found: nope", "an unknown model or version"),
     500: ("InternalServerException", "Worker died.", "a worker died over the batch that the request was in"),
-    503: ("ServiceUnavailableException", "[...] no worker is available to serve request", "no worker, or a full queue"),
+    503: (
+        "ServiceUnavailableException",
+        "Model ... has no worker to serve inference request.",
+        "no worker, or a full queue",
+    ),
     507: ("InternalServerException", "Out of memory", "a worker is out of memory"),
 }
 """What TorchServe itself answers: the status, its ``type`` and a message, and when."""

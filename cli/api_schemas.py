@@ -125,8 +125,7 @@ def _part_kind(name: str, media: Schema) -> Schema:
         return either(ref("RequestOptions"), {"type": "null"})
     if name in MEDIA:
         return media
-    table: list[Schema] = [{"type": "object"}, {"type": "array"}] if name == "tabular" else []
-    return {**either({"type": "string"}, *table, {"type": "null"})} if name != "state" else {"type": ["string", "null"]}
+    return {"type": ["string", "object", "array", "null"] if name == "tabular" else ["string", "null"]}
 
 
 def _request_schemas() -> dict[str, Schema]:
