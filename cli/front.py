@@ -1,4 +1,4 @@
-"""``activity front``: nginx before the server: lost workers and slow clients cost nobody a request."""
+"""``activity front``: nginx before the server: a crashed worker and slow clients cost nobody a request."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def front(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = LOOPBACK,
     workers: Annotated[int, typer.Option(help="How many READY workers it takes for /ready.", min=1)] = 1,
     tries: Annotated[
-        int, typer.Option(help="How often a prediction is tried whose worker dies.", min=1, max=64)
+        int, typer.Option(help="How often a prediction is tried whose worker crashes.", min=1, max=64)
     ] = DEFAULT_TRIES,
     write: Annotated[
         Path | None, typer.Option(help="Only write nginx's configuration into this file.", dir_okay=False)
@@ -47,9 +47,9 @@ def front(
 ) -> None:
     """Put nginx before the server of this run folder, until Ctrl-C or SIGTERM.
 
-    A prediction by REST whose worker dies is asked again; half a request never reaches TorchServe; /ready tells whether
-    the server is ready; KServe's public gRPC clients find their service. Keys go through as they are: to other machines
-    (--host) only with TLS, in the configuration (--write) or before it.
+    A prediction by REST whose worker crashes is asked again; half a request never reaches TorchServe; /ready tells
+    whether the server is ready; KServe's public gRPC clients find their service. Keys go through as they are: to other
+    machines (--host) only with TLS, in the configuration (--write) or before it.
 
     [bold]Examples[/bold]
 
@@ -68,6 +68,7 @@ def front(
         say("Ctrl-C ends it.")
         try:
             while opened.nginx.runs:
+                _check_ports(record)
                 time.sleep(WATCH_SECONDS)
         except KeyboardInterrupt:
             say("Stopping: requests in flight are still answered.")
@@ -127,6 +128,16 @@ def running_front(
             yield Front(nginx, settings, folder)
         finally:
             nginx.stop()
+
+
+def _check_ports(record: ServerRecord) -> None:
+    """A server that was started anew has other ports where those that it had were not asked for."""
+    now = ServerRecord.read(Path(record.run_dir))
+    if now is not None and now.ports != record.ports:
+        raise CommandError(
+            "The server was started anew, with other ports than those behind this front.",
+            remedy="Start the front again. A server keeps its ports where they are named: `activity serve --port ...`.",
+        )
 
 
 def _config(record: ServerRecord, host: str, ports: tuple[int, int], tries: int) -> str:

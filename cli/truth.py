@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -47,15 +47,18 @@ class Readiness:
     """How many workers are READY, with a process that runs."""
 
 
+UNASKED = "no canary has been asked yet"
+
+
 @dataclass(frozen=True)
 class Seen:
-    """What is known of a server's default version."""
+    """What is known of one version of a server's model."""
 
     workers: frozenset[WorkerProcess] = field(default_factory=frozenset)
     """READY when TorchServe was last asked."""
     vetted: frozenset[WorkerProcess] = field(default_factory=frozenset)
     """Those that were READY when a canary last came back right."""
-    fault: str | None = "no canary has been asked yet"
+    fault: str | None = UNASKED
     """What was wrong with the last canary."""
 
     def judge(self, alive: Set[WorkerProcess], at_least: int) -> Readiness:
@@ -79,7 +82,10 @@ class Look:
     """What TorchServe last said of itself, and when."""
 
     record: ServerRecord | None = None
-    version: ModelVersion | None = None
+    versions: Mapping[str, ModelVersion] = field(default_factory=dict)
+    default: str = ""
+    before: str = ""
+    """The default version before this one, until a canary of this one came back."""
     at: float = -math.inf
     """Seconds of the monotonic clock."""
     trouble: str | None = None
@@ -115,21 +121,22 @@ class Watch:
         self._canary_every_seconds = canary_every_seconds
         self._lock = threading.Lock()
         self._look = Look()
-        self._seen = Seen()
-        self._next: ModelVersion | None = None
-        """The version that has become the default one since."""
+        self._seen: dict[str, Seen] = {}
         self._changed, self._ended = threading.Event(), threading.Event()
         self._threads = [threading.Thread(target=loop, daemon=True) for loop in (self._poll, self._vet)]
 
     def state(self) -> Readiness:
         """How it is now."""
         with self._lock:
-            look, seen = self._look, self._seen
+            look, seen = self._look, dict(self._seen)
         if look.record is None or not is_up(look.record):
             return Readiness(False, look.trouble or "the server is not running")
         if time.monotonic() - look.at > STALE_SECONDS:
             return Readiness(False, look.trouble or "TorchServe does not say which workers it has")
-        return seen.judge({worker for worker in seen.workers if worker.runs}, self._at_least)
+        now = seen.get(look.default, Seen())
+        if now.fault == UNASKED and look.before in seen:
+            now = seen[look.before]  # another version has just taken over: its canary is on its way
+        return now.judge({worker for worker in now.workers if worker.runs}, self._at_least)
 
     def _poll(self) -> None:
         """Ask which workers there are, and wake the canary when one is new."""
@@ -138,51 +145,55 @@ class Watch:
                 record = require_record(self._run_dir)
                 with build_management(record, timeout_seconds=STALE_SECONDS) as management:
                     while is_up(record) and not self._ended.is_set():
-                        self._note(record, management.describe(record.model)[0])
+                        versions = {each.version: each for each in management.describe(record.model, "all")}
+                        self._note(record, versions, management.describe(record.model)[0].version)
                         self._ended.wait(POLL_SECONDS)
             except (ClientError, CommandError) as exc:
                 with self._lock:
                     self._look = replace(self._look, trouble=exc.message)
             self._ended.wait(POLL_SECONDS)
 
-    def _note(self, record: ServerRecord, version: ModelVersion) -> None:
-        workers = find_live_workers(version)
+    def _note(self, record: ServerRecord, versions: Mapping[str, ModelVersion], default: str) -> None:
+        found = {name: find_live_workers(version) for name, version in versions.items()}
         with self._lock:
-            before = self._look.version
-            if before is not None and before.version != version.version and self._seen.vetted:
-                # Another version answers now: the canary of this one decides, and until then the workers before it.
-                self._next, self._look = version, replace(self._look, at=time.monotonic())
-                self._changed.set()
-                return
-            self._next = None
-            if workers - self._seen.workers:
-                self._changed.set()
-            self._look = Look(record, version, time.monotonic())
-            self._seen = Seen(workers, self._seen.vetted & workers, self._seen.fault)
+            before = self._look.before if self._look.default == default else self._look.default
+            self._look = Look(record, versions, default, before, time.monotonic())
+            for name in versions.keys() | self._seen.keys():
+                workers = found.get(name, frozenset())
+                seen = self._seen.get(name, Seen())
+                if workers - seen.workers:
+                    self._changed.set()
+                # A version without workers is as one that was never asked: it comes back with others.
+                self._seen[name] = Seen(workers, seen.vetted & workers, seen.fault) if workers else Seen()
+            if default in self._seen and self._seen[default].vetted:
+                self._look = replace(self._look, before="")
 
     def _vet(self) -> None:
         """Ask the canary: now and then, and when there are workers that it has not seen."""
+        wait_seconds = AGAIN_SECONDS
         while not self._ended.is_set():
-            self._changed.wait(self._canary_every_seconds if self._seen.fault is None else AGAIN_SECONDS)
+            self._changed.wait(wait_seconds)
+            changed = self._changed.is_set()
             self._changed.clear()
             with self._lock:
-                look, version, workers = self._look, self._next or self._look.version, self._seen.workers
-            if look.record is None or version is None or self._ended.is_set():
-                continue
-            if version is not look.version:
-                workers = find_live_workers(version)
-            if not workers:
-                continue
-            try:
-                fault = _ask(look.record, version, CANARY_TIMEOUT_SECONDS)
-            except (ClientError, CommandError) as exc:
-                fault = exc.message
+                look, seen = self._look, dict(self._seen)
+            new = [name for name, each in seen.items() if each.workers and (each.fault or each.workers - each.vetted)]
+            for name in new if changed or new else [look.default]:
+                self._ask(look, name, seen.get(name, Seen()).workers)
             with self._lock:
-                if self._next is not None and self._next.version == version.version:
-                    self._look, self._next = replace(self._look, version=version), None
-                    self._seen = Seen(workers)
-                vetted = self._seen.workers & workers if fault is None else frozenset()
-                self._seen = Seen(self._seen.workers, vetted, fault)
+                right = bool(self._seen) and all(each.fault is None for each in self._seen.values() if each.workers)
+            wait_seconds = self._canary_every_seconds if right else AGAIN_SECONDS
+
+    def _ask(self, look: Look, name: str, workers: frozenset[WorkerProcess]) -> None:
+        if look.record is None or not workers or self._ended.is_set():
+            return
+        try:
+            fault = _ask(look.record, look.versions[name], CANARY_TIMEOUT_SECONDS)
+        except (ClientError, CommandError) as exc:
+            fault = exc.message
+        with self._lock:
+            now = self._seen[name].workers
+            self._seen[name] = Seen(now, now & workers if fault is None else frozenset(), fault)
 
     def __enter__(self) -> Self:
         for thread in self._threads:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import filecmp
 import json
 import shutil
+import time
 import zipfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,6 +20,8 @@ from cli.scaling import check_canary, scale_model, wait_for_quiet
 from client.errors import ClientError
 from client.management import ManagementClient, ModelVersion
 
+NOTICE_SECONDS = 3.0
+"""How long the version that is left keeps its workers at least: who watches the server sees the new one by then."""
 ROLLOUT_NAME = "rollout.json"
 MANIFEST = "MAR-INF/MANIFEST.json"
 
@@ -202,6 +205,7 @@ def _go_to(
 def _retire(management: ManagementClient, record: ServerRecord, version: str, switch: Switch) -> None:
     """Take the workers of a version away once it has nothing to do; it stays registered."""
     with step(f"Waiting for quiet in version {version}") as shown:
+        time.sleep(NOTICE_SECONDS)
         described = management.describe(record.model, version)[0]
         quiet = wait_for_quiet(find_live_workers(described), timeout_seconds=switch.quiet_seconds)
         if not quiet or management.describe(record.model, version)[0].pending_requests:

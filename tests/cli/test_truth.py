@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from cli import truth
 from cli.app import app
 from cli.probe import WorkerProcess, find_live_workers
 from cli.processes import start_ticks
+from cli.record import ServerRecord
 from cli.truth import Seen, Watch
 from client.management import ModelVersion, Worker
 from tests.cli.test_record import build_record
@@ -74,3 +77,75 @@ def test_without_a_server_nothing_is_ready(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["ready", "--run-dir", str(tmp_path)])
     assert result.exit_code == 1
     assert result.stdout.startswith("not ready: ")
+
+
+@dataclass
+class Server:
+    """A server as a watch sees it, without one."""
+
+    watch: Watch
+    record: ServerRecord
+    workers: dict[str, frozenset[WorkerProcess]]
+
+    def look(self, default: str) -> None:
+        versions = {name: replace(describe(), version=name) for name in self.workers}
+        self.watch._note(self.record, versions, default)
+
+    def ask(self, version: str, fault: str | None = None) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(truth, "_ask", lambda *_: fault)
+            self.watch._ask(self.watch._look, version, self.workers[version])
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
+    found = Server(Watch(tmp_path), build_record(tmp_path), {})
+    monkeypatch.setattr(truth, "is_up", lambda _: True)
+    monkeypatch.setattr(truth, "find_live_workers", lambda version: found.workers[version.version])
+    monkeypatch.setattr(WorkerProcess, "runs", True)
+    return found
+
+
+def test_a_version_that_takes_over_counts_once_its_canary_came_back(server: Server) -> None:
+    server.workers = {"1": frozenset({ONE})}
+    server.look("1")
+    assert not server.watch.state().ready
+    server.ask("1")
+    assert server.watch.state().ready
+    server.workers["2"] = frozenset({TWO})
+    server.look("2")
+    assert server.watch.state().ready  # by the version before it
+    server.ask("2", "it came back wrong")
+    assert server.watch.state().reason == "it came back wrong"
+    server.ask("2")
+    server.look("2")
+    assert server.watch.state().ready
+    # Now it stands for itself: the version before it, whose workers were left to it, does not count.
+    server.workers["2"] = frozenset()
+    server.look("2")
+    assert server.watch.state().reason == "0 of the 1 workers that it takes are READY and alive"
+
+
+def test_what_was_vetted_before_it_took_over_counts_at_once_and_then_stands_for_itself(server: Server) -> None:
+    server.workers = {"1": frozenset({ONE}), "2": frozenset({TWO})}
+    server.look("1")
+    server.ask("1")
+    server.ask("2")
+    server.look("2")
+    server.workers["1"] = frozenset()
+    server.look("2")
+    assert server.watch.state().ready
+    server.workers = {"1": frozenset({ONE}), "2": frozenset()}
+    server.look("2")
+    server.ask("1")
+    assert not server.watch.state().ready
+
+
+def test_a_server_that_says_nothing_any_more_is_not_ready(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.workers = {"1": frozenset({ONE})}
+    server.look("1")
+    server.ask("1")
+    server.watch._look = replace(server.watch._look, at=server.watch._look.at - truth.STALE_SECONDS - 1)
+    assert server.watch.state().reason == "TorchServe does not say which workers it has"
+    monkeypatch.setattr(truth, "is_up", lambda _: False)
+    assert server.watch.state().reason == "the server is not running"

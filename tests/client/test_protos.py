@@ -81,7 +81,7 @@ def test_generating_again_gives_the_same_files(tmp_path: Path) -> None:
         ),
         (
             open_inference_pb2.ModelInferResponse.DESCRIPTOR,
-            {"model_name": 1, "model_version": 2, "id": 3, "outputs": 5},
+            {"model_name": 1, "model_version": 2, "id": 3, "outputs": 5, "raw_output_contents": 6},
         ),
         (open_inference_pb2.InferTensorContents.DESCRIPTOR, {"bytes_contents": 8}),
     ],

@@ -62,14 +62,14 @@ def test_it_is_false_soon_after_the_last_worker_died_and_true_once_another_is_pr
         check_canary(server, management.describe(server.model)[0], timeout_seconds=RESTART_SECONDS)
 
 
-def test_a_request_whose_worker_dies_is_asked_again_by_the_front(server: ServerRecord, front: Front) -> None:
+def test_a_request_whose_worker_crashes_is_asked_again_by_the_front(server: ServerRecord, front: Front) -> None:
     canary = canary_of(server)
     ways = {"REST, front": ways_to(server, canary, front.rest_url, front.grpc_target)["REST, front"]}
     tried = (Path(server.run_dir) / "front/access.log").read_text(encoding="utf-8").count('"tries":"500, 200"')
     with build_management(server) as management, Load(ways, canary) as load:
         time.sleep(1.0)
         (worker,) = find_live_workers(management.describe(server.model)[0])
-        os.kill(worker.pid, signal.SIGKILL)
+        os.kill(worker.pid, signal.SIGSEGV)
         wait_for(front, ready=False, seconds=LATEST_SECONDS)
         wait_for(front, ready=True, seconds=RESTART_SECONDS)
     (outcomes,) = load.outcomes.values()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import threading
 import zipfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 from typer.testing import CliRunner
 
@@ -19,7 +22,7 @@ from cli.readiness import build_management
 from cli.record import ServerRecord, require_record
 from cli.versions import MANIFEST, ROLLOUT_NAME
 from client.management import ManagementClient
-from tests.serving.test_ready import is_ready
+from tests.serving.test_ready import wait_for
 
 pytestmark = pytest.mark.server
 
@@ -65,6 +68,27 @@ def change(archive: Path, target: Path, version: str, replaced: Mapping[str, str
     return target
 
 
+@contextmanager
+def always_ready(front: Front) -> Iterator[None]:
+    """The front says that the server is ready all the time that the block lasts."""
+    ended, faults = threading.Event(), set[str]()
+
+    def look() -> None:
+        while not ended.wait(0.1):
+            answer = httpx.get(f"{front.rest_url}/ready", trust_env=False)
+            if answer.status_code != 200:
+                faults.add(answer.text)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        looking.join()
+    assert faults == set()
+
+
 def test_there_and_back_under_load(
     server: ServerRecord, front: Front, management: ManagementClient, model_store: Path
 ) -> None:
@@ -74,14 +98,14 @@ def test_there_and_back_under_load(
         assert default_of(management) == "2.0"
         assert workers_of(management) == {"1.0": 0, "2.0": 1}
         assert require_record(Path(server.run_dir)).archive == str(model_store / "activity-2.mar")
-        assert is_ready(front)
         run(server, "rollback", "--keep-warm")
         assert default_of(management) == "1.0"
         assert workers_of(management) == {"1.0": 1, "2.0": 1}
         assert require_record(Path(server.run_dir)).archive == server.archive
-        assert is_ready(front)
+    wait_for(front, ready=True, seconds=60)
+    with always_ready(front):
         run(server, "rollback")
-        assert default_of(management) == "2.0"
+    assert default_of(management) == "2.0"
     assert {name: outcomes.failures for name, outcomes in load.outcomes.items()} == {name: {} for name in load.outcomes}
     assert load.different_answers == 2  # an answer says which version it is of
 
