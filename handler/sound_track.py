@@ -48,6 +48,8 @@ class SoundState:
     """``(L,)`` float32 in [-1, 1]: the last ones at the model's rate."""
     decoded_seconds: float
     """When the last packet was decoded, by the stream's clock."""
+    counted_seconds: float
+    """Where the last sample that counted ends by its packet's time; the line may be a little before or behind."""
     lead: Lead | None
 
     @property
@@ -91,6 +93,7 @@ class SoundState:
             "first": self.first,
             "samples": self.samples,
             "decoded_seconds": self.decoded_seconds,
+            "counted_seconds": self.counted_seconds,
             "lead": None if self.lead is None else self.lead.values(),
         }
 
@@ -100,7 +103,8 @@ class SoundState:
         line = dict(values["line"])
         line |= {"format": SoundFormat(**line["format"]), "resampler": ResamplerState(**line["resampler"])}
         lead = None if values["lead"] is None else Lead.of_values(values["lead"])
-        return cls(LineState(**line), values["first"], values["samples"], values["decoded_seconds"], lead)
+        times = values["decoded_seconds"], values["counted_seconds"]
+        return cls(LineState(**line), values["first"], values["samples"], *times, lead)
 
 
 def continue_sound(
@@ -136,11 +140,14 @@ def continue_sound(
     line = SoundLine(sample_rate, _endless(limits), first_seconds=stream.span.start_seconds, state=before)
     samples, first = (np.zeros(0, dtype=np.float32), 0) if state is None else (state.samples, state.first)
     num_decoded = 0
+    counted = stream.span.start_seconds if state is None else state.counted_seconds
     try:
         placed: list[Placed] = []
         for frame in _decode(stream, lead, cuts_start=_cuts_start(stream, before, lead, is_fragment=is_fragment)):
             found, form, seconds = _counted(frame, stream, start_seconds, stop_seconds)
             num_decoded += found.shape[1]
+            if found.shape[1]:
+                counted = (counted if seconds is None else seconds) + found.shape[1] / form.rate
             placed += line.append(found, form, seconds)
         placed += line.settle()
     except ActivityError:
@@ -156,6 +163,7 @@ def continue_sound(
         first=first,
         samples=_placed(samples, first, placed),
         decoded_seconds=decode_seconds(stream.packets, -1),
+        counted_seconds=counted,
         lead=_lead(stream if lead is None else replace(stream, packets=joined(lead, stream.packets))),
     )
 
@@ -222,9 +230,9 @@ def _decode(stream: AudioStream, lead: Lead | None, *, cuts_start: bool) -> Iter
         items = (bare(items[0]), *items[1:])
     context = ready_context(stream)
     first_pts = int(packets.pts[0])
-    for item in [] if lead is None else lead.items(packets.time_base, -packets.zero_seconds):
+    for before in [] if lead is None else lead.items(packets.time_base, -packets.zero_seconds):
         with suppress(av.FFmpegError):
-            context.decode(item)
+            context.decode(before)
     for item in (*items, None):
         with suppress(av.FFmpegError):
             for frame in context.decode(item):

@@ -265,7 +265,7 @@ class _Receiver:
         before = None if self.state is None else self.state.sound
         start = self.chunk.start_seconds
         if start is not None and before is not None:
-            start = max(start, before.stop_seconds)
+            start = max(start, before.counted_seconds)
         part = "video" if self.request.audio is None else "audio"
         try:
             self.found.sound = continue_sound(
