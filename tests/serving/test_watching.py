@@ -17,6 +17,7 @@ from cli.app import app
 from cli.destination import Destination
 from cli.readiness import build_management
 from cli.record import ServerRecord
+from cli.scrape import increase, read_scrape
 from cli.snapshot import Observer
 from handler.inference import HOPS_PER_BATCH, WINDOWS_PER_BATCH
 from training.synth.render import RenderedClip
@@ -26,6 +27,10 @@ pytestmark = pytest.mark.server
 CONFIG = Path(__file__).parents[2] / "config"
 SECRET = "the words\n{nobody may read"
 FUNCTIONS = {"sum", "by", "rate", "increase", "histogram_quantile", "max_over_time", "label_values"}
+TOLD = (  # after each request; the server reads them line by line
+    *("activity_requests_total", "activity_windows_total", "activity_computed_total", "activity_padding_total"),
+    *("activity_batch_fill_ratio_count", "activity_request_seconds_count", "activity_real_time_factor_count"),
+)
 DURATION = re.compile(r"\[[^]]*\]")
 SELECTOR = re.compile(r"\{([^}]*)\}")
 GROUPING = re.compile(r"\bby \(([^)]*)\)")
@@ -154,9 +159,9 @@ def test_status_shows_the_servers_load(server: ServerRecord, destination: Destin
     with build_management(server) as management:
         observer = Observer(server, management)
         assert all(model.load is None for model in observer.look().models)
-        before = requests_by_code(server)["ok"]
+        before = read_scrape(server.metrics_url)
         assert destination.ask({"video": clip.video}, {}, grpc=False).status == 200
-        eventually(lambda: requests_by_code(server)["ok"] > before)
+        eventually(lambda: all(increase(before, read_scrape(server.metrics_url), name) > 0 for name in TOLD))
         snapshot = observer.look()
     model = next(model for model in snapshot.models if model.is_default)
     assert model.name == server.model
