@@ -31,11 +31,11 @@ from handler.options import ResolvedOptions, resolve_options, with_explanation
 from handler.pieces import HOPS_PER_PIECE, Pieces, decode_pieces
 from handler.recording import ReadClip, decode_anew, read_clip
 from handler.request import ActivityRequest, parse_request
-from handler.response import Prediction, Response, WindowScores, render_error, render_prediction
+from handler.response import Prediction, Response, WindowScores, render_error
 from handler.runtime import Runtime, choose_runtime
 from handler.segments import build_segments, rank_activities
 from handler.smoothing import ActivitySmoothing
-from handler.stream_response import ChunkPrediction, render_chunk
+from handler.stream_response import render_any
 from handler.stream_session import StreamedChunk, Streams, check_state
 from handler.streamed_answer import StreamedAnswer, check_streamable, respond_in_lines
 from handler.transcription import Transcriber, split_transcription
@@ -257,8 +257,7 @@ class ActivityPipeline:
             return render_error(request)
         if isinstance(prediction, ActivityError):
             return render_error(prediction)
-        render = render_chunk if isinstance(prediction, ChunkPrediction) else render_prediction
-        response = guarded(lambda: render(prediction, request.options.format), request_id)
+        response = guarded(lambda: render_any(prediction, request.options.format), request_id)
         return render_error(response) if isinstance(response, ActivityError) else response
 
     def _decode(

@@ -129,7 +129,7 @@ class _Hops:
         if name in state.pictures:
             return state.pictures[name].known_seconds
         if name == "audio" and state.sound is not None:
-            return state.sound.stop_seconds
+            return min(state.sound.stop_seconds, state.sound.counted_seconds)  # by its packets, as a client knows it
         return state.rows[name].known_seconds
 
     def _num_complete(self, state: StreamState, waited: set[Modality]) -> int:

@@ -12,6 +12,7 @@ from handler.response import (
     Prediction,
     Response,
     prediction_values,
+    render_prediction,
     rounded,
     segment_values,
     window_values,
@@ -39,6 +40,17 @@ class ChunkPrediction(Prediction):
     with_windows: bool
     state: str | None
     """The token; None after the stream's end."""
+
+
+def render_any(prediction: Prediction, answer_format: AnswerFormat) -> Response:
+    """Put a prediction of a whole clip, or of a chunk, into the format that its request asked for.
+
+    Raises:
+        ValueError: as the one or the other.
+    """
+    if isinstance(prediction, ChunkPrediction):
+        return render_chunk(prediction, answer_format)
+    return render_prediction(prediction, answer_format)
 
 
 def render_chunk(prediction: ChunkPrediction, answer_format: AnswerFormat) -> Response:

@@ -48,8 +48,8 @@ def record(
     """A recording whose picture and sound come in the order of their times, as a camera writes them."""
     file = io.BytesIO()
     with av.open(file, "w", format=container, options=dict(options)) as output:
-        video = None if picture is None else _add_picture(output, picture)
-        audio = None if sound is None else _add_sound(output, sound)
+        video: Any = None if picture is None else _add_picture(output, picture)
+        audio: Any = None if sound is None else _add_sound(output, sound)
         steps = (
             [] if picture is None else [(place / picture.rate, "video", place) for place in range(picture.num_frames)]
         )
@@ -121,7 +121,7 @@ def split(recording: bytes, starts: Sequence[int]) -> list[bytes]:
 
 def cut_files(recording: bytes, cuts: Sequence[float], container: str = "mp4") -> list[bytes]:
     """Files of their own, each with the packets that are decoded between two times and with their times."""
-    with av.open(io.BytesIO(recording)) as source:
+    with av.open(io.BytesIO(recording), "r") as source:
         packets = [packet for packet in source.demux() if packet.size]
         groups: list[list[Any]] = [[] for _ in range(len(cuts) + 1)]
         for packet in packets:
@@ -133,7 +133,7 @@ def cut_from_zero(
     recording: bytes, cuts: Sequence[float], container: str = "mp4"
 ) -> list[tuple[bytes, Mapping[str, float]]]:
     """Files as :func:`cut_files` makes them, whose own times begin at zero, and the option that says where they lie."""
-    with av.open(io.BytesIO(recording)) as source:
+    with av.open(io.BytesIO(recording), "r") as source:
         packets = [packet for packet in source.demux() if packet.size]
         found: list[tuple[bytes, Mapping[str, float]]] = []
         for start, stop in zip([0.0, *cuts], [*cuts, np.inf], strict=True):
@@ -149,7 +149,7 @@ def cut_with_lead_in(
     """Files with all that their part of the recording needs to be decoded, and the option that says which part."""
     edges = [-np.inf, *cuts, np.inf]
     found: list[tuple[bytes, Mapping[str, float]]] = []
-    with av.open(io.BytesIO(recording)) as source:
+    with av.open(io.BytesIO(recording), "r") as source:
         packets = [packet for packet in source.demux() if packet.size]
         for start, stop in pairwise(edges):
             kept: list[Any] = []

@@ -194,7 +194,7 @@ def test_a_defect_in_a_stage_is_that_requests_internal_error(
     assert_is_request_1s_internal_error(caplog)
 
 
-@pytest.mark.parametrize("stage", ["score", "render_prediction"])
+@pytest.mark.parametrize("stage", ["score", "render_any"])
 def test_a_defect_in_the_model_or_the_rendering_is_that_requests_internal_error(
     stage: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

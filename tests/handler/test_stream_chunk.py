@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import time
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +15,6 @@ import av
 import numpy as np
 import pytest
 
-from handler import stream_token
 from handler.limits import Limits
 from handler.pipeline import ActivityPipeline
 from handler.runtime import choose_runtime
@@ -210,9 +210,9 @@ def test_a_state_of_another_model_or_other_options_is_foreign() -> None:
 
 
 def test_an_old_state_is_expired(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = stream_token.time.time()
+    now = time.time()
     token = states()[0]
-    monkeypatch.setattr(stream_token.time, "time", lambda: now + 3_700)
+    monkeypatch.setattr("time.time", lambda: now + 3_700)
     assert refused(token, pieces()[1])[:2] == (410, "state_expired")
 
 
@@ -317,7 +317,7 @@ def busy() -> tuple[bytes, ...]:
 
 
 def test_depth_and_vectors_go_on_as_well() -> None:
-    config = {
+    config: dict[str, Any] = {
         "depth": DepthConfig(frames_per_hop=2, size=16, tubelet_frames=1, patch_size=8, depth=1, heads=2),
         "vectors": {"imu": VectorConfig(channels=2, rate_hz=10.0)},
     }
