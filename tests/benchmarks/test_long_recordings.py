@@ -24,7 +24,7 @@ def test_an_answer_without_an_end_is_none() -> None:
     lines = ['{"type":"header"}', '{"type":"window"}', '{"type":"end"}']
     assert read_lines(lines, lambda: calls.append(None)) == 1
     assert len(calls) == 1
-    with pytest.raises(RuntimeError, match="the answer ends with .*window"):
+    with pytest.raises(RuntimeError, match=r"the answer ends with .*window"):
         read_lines(lines[:2], lambda: None)
 
 
