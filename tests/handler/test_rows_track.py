@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from handler.clip import VectorSequence
 from handler.rows_track import RowsState, continue_rows
@@ -20,12 +21,12 @@ def sequence(part: slice) -> VectorSequence:
 def test_rows_in_pieces_are_cut_into_hops_as_the_whole() -> None:
     expected = cut_vectors(sequence(slice(None)), Schedule(Span(0.0, 4.0), 0.5, 4, 8), CONFIG)
     state: RowsState | None = None
-    found = []
+    found: list[NDArray[np.float32]] = []
     for hop, part in enumerate((slice(0, 13), slice(13, 14), slice(14, 41))):
         state = continue_rows(sequence(part), state, first=-np.inf, stop=np.inf)
         assert state is not None
         stop = {0: 2, 1: 2, 2: 8}[hop]
-        first = sum(map(len, found))
+        first = sum(len(each) for each in found)
         if stop > first:
             schedule = Schedule(Span(first * 0.5, stop * 0.5), 0.5, 4, stop - first)
             found.append(state.cut(schedule, CONFIG))

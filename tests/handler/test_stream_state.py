@@ -10,7 +10,7 @@ from handler.packing import pack, unpack
 from handler.stream_state import Presence, StreamState
 from handler.windows import Schedule, Span
 
-CENTRES = np.arange(8) * 0.5 + 0.25
+CENTRES = np.arange(8, dtype=np.float64) * 0.5 + 0.25
 
 
 def mask(presence: Presence, *, is_over: bool = False) -> list[int]:
