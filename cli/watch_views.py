@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.printable import printable
-from cli.timeline import BAR_CELLS, choose_colours
+from cli.timeline import BAR_CELLS, COLOURS
 from cli.watching import Seen
 
 SHOWN_SECONDS = 60.0
@@ -51,6 +51,7 @@ class LiveView:
         self._chunk_seconds = chunk_seconds
         self._live = Live(Text(f"{self._title}: waiting for the first chunk", style="dim"), console=console)
         self._said: list[str] = []
+        self._colours: dict[str, str] = {}
 
     def __enter__(self) -> LiveView:
         self._live.start()
@@ -74,7 +75,9 @@ class LiveView:
     def render(self, seen: Seen) -> RenderableType:
         """The view."""
         scores = scores_now(seen)[:SHOWN_LABELS]
-        colours = choose_colours([*(it["label"] for it in seen.segments), *(label for label, _ in scores)])
+        colours = self._colours  # a label keeps its own, whichever come later
+        for label in (*(it["label"] for it in seen.segments), *(label for label, _ in scores)):
+            colours.setdefault(label, COLOURS[len(colours) % len(COLOURS)])
         parts: list[RenderableType] = [
             _scores_table(scores, colours),
             Text(),

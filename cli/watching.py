@@ -121,9 +121,9 @@ class Pace:
         now = time.monotonic()
         if self._origin is None:
             self._origin = now - (chunk.start_seconds if self._is_file else chunk.stop_seconds)
-        if not self._is_fast:
-            stopped.wait(max(0.0, self._origin + chunk.stop_seconds - now))
-        self._latest = chunk.stop_seconds
+        is_early = not self._is_fast and stopped.wait(max(0.0, self._origin + chunk.stop_seconds - now))
+        if not is_early:
+            self._latest = chunk.stop_seconds
 
     def position_seconds(self) -> float:
         """Where the source is now, on the stream's clock."""
