@@ -107,14 +107,18 @@ class StreamedAnswer:
         schedule, config = pieces.schedule, self.scorer.transforms.config
         rolling = RollingScorer(self.scorer, self.options.choice, window_hops=schedule.window_hops, whole_batches=True)
         decision = RollingDecision.begin(config, self.options, schedule.span.start_seconds)
-        embedding, model_seconds = EmbeddingSum(), 0.0
+        embedding, model_seconds, num_hops = EmbeddingSum(), 0.0, 0
         for scored, seconds in score_pieces(rolling, each):
             note_windows(len(scored.scores))
             embedding.add(scored.embeddings)
             model_seconds += seconds
             with stage("postprocess"):
-                lines = self._lines_of(decision.push(scored.scores)) + _progress(schedule, rolling.state.next_hop)
-            yield lines
+                lines = self._lines_of(decision.push(scored.scores))
+                if rolling.state.next_hop > num_hops:  # not for the windows that were left
+                    lines += _progress(schedule, rolling.state.next_hop)
+                num_hops = rolling.state.next_hop
+            if lines:
+                yield lines
         decided = decision.finish(schedule.span.stop_seconds)
         timing = {"decode_seconds": perf_counter() - started - model_seconds, "model_seconds": model_seconds}
         wanted = self.options.extras
