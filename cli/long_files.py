@@ -82,6 +82,8 @@ def _takes_chunks(parts: Mapping[str, bytes], options: Mapping[str, Any]) -> boo
         return False
     extras = options.get("extras", [])
     is_known = isinstance(extras, list) and all(extra in STREAM_EXTRAS for extra in extras)
+    if extras and options.get("format") in ("vtt", "srt"):  # they have no place for any: the server says so
+        return False
     return is_known and not {"chunk", "stream"} & options.keys()
 
 

@@ -15,6 +15,7 @@ from cli.long_files import LongFile, find_long_file, predict_long
 from cli.timed_words import split_words
 from client.cutting import Chunk
 from client.errors import ServerUnreachable
+from tests.cli.checkpoints import write_tiny_checkpoint
 from tests.cli.stream_asker import StreamAsker
 from tests.client.fake_stream import error
 from tests.media import X264, Picture, Sound, render
@@ -98,6 +99,7 @@ def test_short_ones_unreadable_ones_and_several_media_are_one_request(tmp_path: 
     assert find_long_file({"video": long}, {"imu": b""}, {}) is None
     assert find_long_file({"video": long}, {"text": b"auto"}, {}) is None
     assert find_long_file({}, {"text": b"words"}, {}) is None
+    assert find_long_file({"video": long}, {}, {"extras": ["windows"], "format": "vtt"}) is None
     assert find_long_file({"video": long}, {"text": b"words"}, {"extras": ["windows"]}) == LongFile(long, "video", 10.0)
 
 
@@ -160,6 +162,21 @@ def test_nobody_there_ends_the_command(asker: StreamAsker, clip: Path, monkeypat
     asker.model.failures = [ServerUnreachable("nobody listens", remedy="Start one.")] * 9
     result = predict(clip)
     assert isinstance(result.exception, ServerUnreachable)
+
+
+@pytest.mark.parametrize("options", ["{}", '{"extras": ["windows"], "top_k": 2}'])
+def test_in_the_process_the_answer_is_that_of_one_request_to_the_byte(
+    clip: Path, tmp_path: Path, options: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = ("--local", "--checkpoint", write_tiny_checkpoint(tmp_path / "tiny"), "--options", options)
+    for shown in ("json", "ndjson" if "extras" in options else "vtt"):
+        single = predict(clip, *local, "--format", shown)
+        with monkeypatch.context() as patch:
+            patch.setattr(cli.long_files, "LONG_SECONDS", 5.0)
+            patch.setattr(cli.long_files, "CHUNK_SECONDS", 3.0)
+            long = predict(clip, *local, "--format", shown)
+        assert "10 of 10 s" in long.stderr
+        assert long.stdout_bytes == single.stdout_bytes
 
 
 def test_each_cue_goes_once_with_the_chunk_that_it_begins_in() -> None:
