@@ -123,7 +123,7 @@ def test_a_file_goes_at_its_own_pace_and_fast_as_quickly_as_it_goes(tmp_path: Pa
 class SlowModel(FakeStreamModel):
     """Needs a while for each chunk."""
 
-    seconds: float = 0.7
+    seconds: float = 0.4
 
     def predict(self, video: bytes | None = None, *, options: Any = None, **others: Any) -> Any:
         time.sleep(self.seconds)
