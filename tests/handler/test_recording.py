@@ -17,6 +17,7 @@ from handler import pieces as pieces_module
 from handler import pipeline as pipeline_module
 from handler.clip import ModalityStatus
 from handler.errors import ActivityError, UndecodableMedia
+from handler.inference import EncodedClip, ScoredWindows
 from handler.limits import Limits
 from handler.measures import Outcome
 from handler.pieces import ClipPiece, ModalityFailed, Pieces, decode_pieces
@@ -82,10 +83,18 @@ def test_pieces_are_answered_as_the_whole_to_the_last_byte(
     assert lengths == [64, 64, 22, 150]
 
 
-def test_each_hop_of_a_recording_is_encoded_once_and_its_cost_is_told() -> None:
+def test_each_hop_of_a_recording_is_encoded_once_and_its_cost_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = tiny_pipeline()
     seen = spied(pipeline.scorer)
+    fuse, fused = pipeline.scorer.fuse, []
+
+    def counted(encoded: EncodedClip) -> ScoredWindows:
+        fused.append(encoded.clip.schedule.num_windows)
+        return fuse(encoded)
+
+    monkeypatch.setattr(pipeline.scorer, "fuse", counted)
     _, outcome = ask(pipeline)
+    assert fused == [48, 64, 32, 3]  # in the sixteens of the whole
     assert len(seen["video"]) == len(seen["audio"]) == 19  # 150 hops in eights
     assert outcome.measures.windows == 147
     assert outcome.measures.clip_seconds == pytest.approx(75.0)
