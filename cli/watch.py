@@ -108,15 +108,15 @@ def watch(  # noqa: PLR0913 - one argument an option of the command line
         asker = place.find()
         extras = list(dict.fromkeys((*asked.get("extras", ()), "windows")))
         stream = ActivityStream(AskingClient(asker), {**asked, "extras": extras}, keeps_windows=wants_windows)
-        with build_view(source, chunk_seconds, json_lines=json_lines) as view:
-            watcher = Watcher(
-                opened, stream, view, chunk_seconds, is_fast=fast, encode=encode, words_of=split_words(words).take
-            )
-            with stop_by_ctrl_c(watcher.stop, view.say):
-                try:
+        try:
+            with build_view(source, chunk_seconds, json_lines=json_lines) as view:
+                watcher = Watcher(
+                    opened, stream, view, chunk_seconds, is_fast=fast, encode=encode, words_of=split_words(words).take
+                )
+                with stop_by_ctrl_c(watcher.stop, view.say):
                     watcher.run()
-                finally:
-                    finish(stream, output, format, is_quiet=json_lines)
+        finally:
+            finish(stream, output, format, is_quiet=json_lines)
 
 
 def check_extras(options: Mapping[str, Any]) -> None:

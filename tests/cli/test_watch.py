@@ -266,6 +266,21 @@ def test_a_camera_that_is_not_there_and_nobody_to_ask_are_said(asker: StreamAske
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.usefixtures("asker")
+def test_the_whole_is_shown_when_the_view_has_ended(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    happened: list[str] = []
+
+    @contextmanager
+    def view(*_: object, **__: object) -> Iterator[Recorder]:
+        yield Recorder()
+        happened.append("view ended")
+
+    monkeypatch.setattr("cli.watch.build_view", view)
+    monkeypatch.setattr("cli.watch.finish", lambda *_, **__: happened.append("whole shown"))
+    assert watch(clip, "--fast").exit_code == 0
+    assert happened == ["view ended", "whole shown"]
+
+
 def seen_of(model: FakeStreamModel, *, lag_seconds: float = 0.1, dropped: int = 0) -> Seen:
     stream = ActivityStream(model, {"extras": ["windows"]})
     chunk = Chunk(b"", 0.0, 4.0)
