@@ -13,7 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -120,7 +120,7 @@ def ways_to(record: ServerRecord, canary: Canary, rest_url: str, grpc_target: st
 
     return {
         "REST, front": (ask(through), 4),
-        "gRPC, front, asks again": (patient(ask(through, grpc=True)), 1),
+        "gRPC, front": (ask(through, grpc=True), 2),
         "REST, direct": (ask(direct), 1),
         "REST, direct, asks again": (patient(ask(direct)), 1),
         "gRPC, direct": (ask(direct, grpc=True), 1),
@@ -146,7 +146,7 @@ def go_up_and_down(record: ServerRecord, rounds: int, high: int, *, report: Call
         seconds = []
         for workers in (high, 1):
             began = time.monotonic()
-            scale_model(record, workers, Waiting(record, timeout_seconds=ROUND_TIMEOUT_SECONDS), patience_seconds=1.0)
+            scale_model(record, workers, Waiting(record, timeout_seconds=ROUND_TIMEOUT_SECONDS))
             seconds.append(time.monotonic() - began)
         report(f"round {number}: up in {seconds[0]:.1f} s, down in {seconds[1]:.1f} s")
 
@@ -157,13 +157,16 @@ def main() -> None:
     parser.add_argument("--run-dir", type=Path, default=Path(".activity"))
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--high", type=int, default=4)
+    parser.add_argument("--direct", action="store_true", help="also clients that go around the front")
     arguments = parser.parse_args()
     record = require_record(arguments.run_dir.absolute())
     canary = canary_of(record)
-    with ExitStack() as stack:
-        front = stack.enter_context(running_front(record))
-        load = stack.enter_context(Load(ways_to(record, canary, front.rest_url, front.grpc_target), canary))
-        go_up_and_down(record, arguments.rounds, arguments.high)
+    with running_front(record) as front:
+        ways = ways_to(record, canary, front.rest_url, front.grpc_target)
+        chosen = {name: way for name, way in ways.items() if arguments.direct or "front" in name}
+        load = Load(chosen, canary)
+        with suppress(KeyboardInterrupt), load:
+            go_up_and_down(record, arguments.rounds, arguments.high)
     for name, outcomes in load.outcomes.items():
         print(f"{name}: {outcomes}")
     print(f"different answers: {load.different_answers}")

@@ -12,14 +12,13 @@ from typing import Annotated
 import typer
 
 from cli.errors import CommandError
-from cli.nginx import DEFAULT_TRIES, TEMPLATE, FrontSettings, Nginx, build_config, find_nginx
+from cli.nginx import DEFAULT_TRIES, FOLDER_NAME, TEMPLATE, FrontSettings, Nginx, build_config, find_nginx
 from cli.ports import LOOPBACK, find_free_port, is_free
 from cli.progress import say, stderr
 from cli.properties import read_properties
 from cli.record import ServerRecord, require_record, resolve_run_dir
 from cli.serve import RunDir, interrupt_on_sigterm
 
-FOLDER_NAME = "front"
 USUAL_REST_PORT, USUAL_GRPC_PORT = 8000, 8001
 """Where KServe's clients look for a server."""
 WATCH_SECONDS = 0.5
@@ -109,6 +108,7 @@ def running_front(
     Raises:
         CommandError: when there is no nginx, or it does not start.
     """
+    from cli.holding import is_held  # noqa: PLC0415
     from cli.kserve_bridge import bridging  # noqa: PLC0415 - help must not wait for gRPC and the JRE's package
     from cli.ready_server import serving  # noqa: PLC0415
     from cli.truth import Watch  # noqa: PLC0415
@@ -118,7 +118,7 @@ def running_front(
     ports = _ports(port, grpc_port)
     with (
         Watch(run_dir, at_least=workers) as watch,
-        serving(watch.state, 0) as ready_port,
+        serving(watch.state, 0, lambda: is_held(folder)) as ready_port,
         bridging(record.grpc_target) as kserve_port,
     ):
         settings = replace(_settings(record, host, (*ports, ready_port), tries), kserve_port=kserve_port)

@@ -24,6 +24,8 @@ PROJECT = Path(__file__).resolve().parent.parent
 TEMPLATE = PROJECT / "config" / "nginx.conf.template"
 PLACEHOLDER = re.compile(r"@([A-Z_]+)@")
 
+FOLDER_NAME = "front"
+"""The folder of a front in its server's run folder."""
 DEFAULT_TRIES = 2
 """How often a prediction is tried: what two workers died of shall not have a third."""
 KSERVE_BRIDGED = "grpc_pass grpc://127.0.0.1:%d;"
@@ -114,7 +116,7 @@ class Nginx:
     """
 
     def __init__(self, program: Path, folder: Path, config: str) -> None:
-        if (running := _running_in(folder)) is not None:
+        if (running := running_in(folder)) is not None:
             raise CommandError(
                 f"An nginx of {folder} runs already, process {running}.", remedy=f"End it with `kill {running}`."
             )
@@ -166,7 +168,7 @@ class Nginx:
                 continue
 
 
-def _running_in(folder: Path) -> int | None:
+def running_in(folder: Path) -> int | None:
     """The process of an nginx that was started in ``folder``, or None."""
     try:
         process = psutil.Process(int((folder / "nginx.pid").read_text(encoding="ascii")))

@@ -1,9 +1,10 @@
 """More workers or fewer while requests come in, and none of them lost.
 
-When TorchServe takes a worker away it puts what the worker was at back into the queue, and another one does it. But
-where the worker's answers are on their way to the clients just then, some are answered twice or not at all, and one of
-gRPC that is answered twice ends the thread of the worker that did it: that worker is dead for good and shown as READY.
-So each worker is stopped (SIGSTOP) a moment before it goes: then it either has nothing, or has not answered yet.
+When TorchServe takes a worker away it puts what the worker was at back into the queue, and another one does it. But its
+threads race over that: seldom, and more often where the worker's answers are just on their way, a request is answered
+twice or with an error, and one of gRPC that is answered twice ends the thread of the worker that did it: that worker is
+dead for good and shown as READY. So the front holds new requests for a moment (:mod:`cli.holding`) until the worker has
+nothing; and each worker is stopped (SIGSTOP) before it goes: without a front it has at least not answered yet.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from contextlib import contextmanager, suppress
 import psutil
 
 from cli.errors import CommandError
+from cli.holding import holding
 from cli.probe import WorkerProcess, find_fault, find_live_workers, read_canary_of
 from cli.progress import Step, step
 from cli.readiness import Waiting, build_management
@@ -23,7 +25,7 @@ from client.management import ManagementClient, ModelVersion
 
 QUIET_SECONDS = 0.5
 """A worker that used no processor time for so long is at rest."""
-PATIENCE_SECONDS = 5.0
+PATIENCE_SECONDS = 10.0
 """How long a quiet moment is waited for before a worker is taken away."""
 SETTLE_SECONDS = 0.5
 """How long the answers of a worker that was just stopped may be on their way within TorchServe."""
@@ -117,18 +119,20 @@ def _take_away_one(
     shown: Step,
 ) -> None:
     record = waiting.record
-    described = _describe(management, record, version)
-    doomed = find_live_workers(described, of=described.workers[-1:])  # TorchServe takes from the end of its list
-    quiet = wait_for_quiet(doomed, timeout_seconds=patience_seconds)
-    with _stopped(doomed):
-        management.scale(record.model, workers=left, version=version, synchronous=False)
+    with holding(record) as held:
+        described = _describe(management, record, version)
+        doomed = find_live_workers(described, of=described.workers[-1:])  # TorchServe takes from the end of its list
+        quiet = wait_for_quiet(doomed, timeout_seconds=patience_seconds)
+        with _stopped(doomed):
+            management.scale(record.model, workers=left, version=version, synchronous=False)
 
-        def missing() -> str | None:
-            alive = sum(process.runs for process in doomed)
-            return "it is ending" if alive else _missing(_describe(management, record, version), left)
+            def missing() -> str | None:
+                alive = sum(process.runs for process in doomed)
+                return "it is ending" if alive else _missing(_describe(management, record, version), left)
 
-        waiting.until(missing, shown)
-    shown.result("it was at rest" if quiet else "another one has what it was at")
+            waiting.until(missing, shown)
+    where = "; new requests waited at the front" if held else ""
+    shown.result(("it was at rest" if quiet else "another one has what it was at") + where)
 
 
 @contextmanager

@@ -128,14 +128,17 @@ def scale(
     ] = START_TIMEOUT_SECONDS,
     patience: Annotated[
         float, typer.Option(help="Seconds to wait for a quiet moment before a worker is taken away.", min=0)
-    ] = 5.0,
+    ] = 10.0,
     run_dir: RunDir = None,
 ) -> None:
     """Give the running server's model more or fewer workers, and wait until they are ready and the canary is right.
 
-    Going down, workers go one by one, each at a quiet moment if there is one soon; what a worker is at when it goes,
-    another one does, so no request is lost. How many threads a worker uses was settled when the server started: for
-    another share of the cores start it again with --workers.
+    Going down, workers go one by one, each once it has no work: `activity front` holds new requests for that moment, so
+    none is lost. Without a front there may be no such moment; then another worker does what it was at, which TorchServe
+    seldom gets wrong under load, by gRPC up to a worker that is dead for good (see it with `activity ready`).
+
+    How many threads a worker uses was settled when the server started: for another share of the cores start it again
+    with --workers.
 
     [bold]Examples[/bold]
 
