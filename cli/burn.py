@@ -186,7 +186,7 @@ def _film(stream: VideoStream, limits: Limits) -> Film:
     packets = stream.packets
     rate = stream.handle.average_rate or stream.handle.guessed_rate or Fraction(25)
     frames = _upright_frames(stream, limits)
-    return Film(frames, len(packets.items), packets.time_base, Fraction(rate))
+    return Film(frames, packets.num_packets, packets.time_base, Fraction(rate))
 
 
 def _upright_frames(stream: VideoStream, limits: Limits) -> Iterator[Shown]:

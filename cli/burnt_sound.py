@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
+from itertools import chain
 from typing import Any
 
 import av
@@ -61,7 +62,7 @@ def _seconds(packet: Any) -> float:
 
 def _copied(stream: AudioStream, target: Any, shift_seconds: float) -> Iterator[Any]:
     shift = round(shift_seconds / stream.packets.time_base)
-    for packet in stream.packets.items:
+    for packet in stream.packets.read():
         if packet.pts is None or packet.dts is None:
             continue
         packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
@@ -81,7 +82,7 @@ def _decoded(stream: AudioStream, rate: int, layout: str) -> Iterator[av.AudioFr
     context = stream.handle.codec_context
     resampler: av.AudioResampler | None = None
     kind: tuple[int, str, str] | None = None
-    for item in (*stream.packets.items, None):
+    for item in chain(stream.packets.read(), (None,)):
         frames: list[av.AudioFrame] = []
         with suppress(av.FFmpegError):  # a faulty packet is silence
             frames = context.decode(item)

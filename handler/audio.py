@@ -8,7 +8,8 @@ declares them.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
+from itertools import chain
 from typing import Any
 
 import av
@@ -88,16 +89,17 @@ def decode_onto(line: SoundLine, stream: AudioStream) -> Iterator[Placed]:
         raise UndecodableMedia(f"the sound of codec {stream.codec} does not decode", remedy=REMEDY) from exc
     if line.start_seconds is None:
         raise UndecodableMedia(
-            f"no sample came out of {len(stream.packets.items)} packets of codec {stream.codec}", remedy=REMEDY
+            f"no sample came out of {stream.packets.num_packets} packets of codec {stream.codec}", remedy=REMEDY
         )
 
 
 def _decode_all(stream: AudioStream) -> Iterator[av.AudioFrame]:
     """Every frame that comes out; faulty packets are passed over."""
     context = ready_context(stream)
-    for item in (*stream.packets.items, None):
-        with suppress(av.FFmpegError):
-            yield from context.decode(item)
+    with closing(stream.packets.read()) as items:
+        for item in chain(items, (None,)):
+            with suppress(av.FFmpegError):
+                yield from context.decode(item)
 
 
 def ready_context(stream: AudioStream) -> av.AudioCodecContext:

@@ -3,7 +3,8 @@
 FFmpeg can be made to read local files, open sockets and take gigabytes by a few bytes of input, so a file is opened
 from memory only, with no protocol, with the containers of an allow-list, and with a cap on a single allocation. One
 pass over the packets then gives the exact span of picture and sound on the clip's timeline; decoding comes later
-(:mod:`handler.video`, :mod:`handler.audio`) and feeds on the packets kept here.
+(:mod:`handler.video`, :mod:`handler.audio`) and feeds on the packets kept here, or of a long file on those read again
+(:mod:`handler.demux`).
 
 Durations that a header declares are not believed in either direction (often they are estimates): what counts against
 the limit is the time from the earliest packet to the end of the latest, and then what decoding gives.
@@ -16,19 +17,20 @@ import io
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 import av
 import av.logging
 from av.container import InputContainer
-from av.packet import Packet
 from av.stream import Disposition
 
+from handler.demux import Passes, demux
 from handler.errors import LimitExceeded, UndecodableMedia, UnsupportedMedia
 from handler.limits import Limits
-from handler.packets import REMEDY, Packets, check_duration, demux, index_audio, index_video
+from handler.packets import REMEDY, Packets, PacketTable, check_duration, index_audio, index_video
 from handler.windows import Span
 
 CONTAINERS = (
@@ -68,6 +70,8 @@ _WITHOUT_PTS = frozenset({"avi"})
 
 _WITHOUT_CLOCK = frozenset({"mp3"})
 """Demuxers that make up the times, and count the encoder's delay before the first sample."""
+
+Stream = TypeVar("Stream", "VideoStream", "AudioStream")
 
 _NO_PICTURE = Disposition.attached_pic | Disposition.timed_thumbnails
 
@@ -133,24 +137,33 @@ class Container:
         audio: the best sound stream that has packets, None when there is none.
     """
 
-    def __init__(self, opened: InputContainer, video: VideoStream | None, audio: AudioStream | None) -> None:
+    def __init__(
+        self,
+        opened: InputContainer,
+        video: VideoStream | None,
+        audio: AudioStream | None,
+        passes: Passes | None = None,
+    ) -> None:
         self._opened = opened
+        self._passes = passes
         self.video = video
         self.audio = audio
 
     @property
     def span(self) -> Span:
         """From the earliest start to the latest stop of picture and sound, in seconds."""
-        spans = [stream.span for stream in (self.video, self.audio) if stream is not None]
-        return Span(min(span.start_seconds for span in spans), max(span.stop_seconds for span in spans))
+        return _span(self.video, self.audio)
 
     def with_packets(self, change: Callable[[Packets], Packets]) -> Container:
         """The same open file, with the packets of its streams as ``change`` makes them; closing one closes both."""
         video = self.video and replace(self.video, packets=change(self.video.packets))
-        return Container(self._opened, video, self.audio and replace(self.audio, packets=change(self.audio.packets)))
+        audio = self.audio and replace(self.audio, packets=change(self.audio.packets))
+        return Container(self._opened, video, audio, self._passes)
 
     def close(self) -> None:
         """Free what FFmpeg holds."""
+        if self._passes is not None:
+            self._passes.close()
         self._opened.close()
 
     def __enter__(self) -> Self:
@@ -162,13 +175,14 @@ class Container:
         self.close()
 
 
-def open_container(data: bytes | bytearray | memoryview, limits: Limits) -> Container:
+def open_container(data: bytes | bytearray | memoryview, limits: Limits, *, keep_packets: bool = False) -> Container:
     """Open a media file and index its packets.
 
     Args:
         data: the whole file.
         limits: bounds on bytes, streams, packets and seconds; those on pixels, sample rate and channels are held
             where a stream is decoded, so that a bad picture leaves the sound usable.
+        keep_packets: keep the packets themselves in ``items``, however many they are.
 
     Raises:
         UnsupportedMedia: a container that is not in :data:`CONTAINERS`.
@@ -179,9 +193,21 @@ def open_container(data: bytes | bytearray | memoryview, limits: Limits) -> Cont
         raise LimitExceeded(
             f"the media part has {len(data)} bytes, the limit is {limits.max_bytes}", remedy="Send a smaller file."
         )
-    opened = open_untrusted(data, CONTAINERS, decoder_options(limits))
+    content = bytes(data)  # of bytes no copy; nor is there one when they are opened again
+
+    def reopen() -> InputContainer:
+        return open_untrusted(content, CONTAINERS, decoder_options(limits))
+
+    opened = reopen()
     try:
-        return _index(opened, limits)
+        video, audio = _index(opened, limits, keep_packets=keep_packets)
+        if _are_kept(video, audio):
+            return Container(opened, video, audio)
+        places = [None if stream is None else stream.handle.index for stream in (video, audio)]
+        opened.close()  # at its end, with an index of its own: of an mp4 60 bytes a packet
+        opened = reopen()
+        passes = Passes(opened, reopen)
+        return Container(opened, _read_by(passes, video, places[0]), _read_by(passes, audio, places[1]), passes)
     except BaseException:
         opened.close()
         raise
@@ -222,7 +248,9 @@ def open_untrusted(
         raise UndecodableMedia(f"the {len(data)} bytes do not open as a media file", remedy=REMEDY) from exc
 
 
-def _index(opened: InputContainer, limits: Limits) -> Container:
+def _index(
+    opened: InputContainer, limits: Limits, *, keep_packets: bool
+) -> tuple[VideoStream | None, AudioStream | None]:
     num_streams = len(opened.streams)
     if num_streams > limits.max_streams:
         raise LimitExceeded(f"the file has {num_streams} streams, the limit is {limits.max_streams}", remedy=REMEDY)
@@ -230,16 +258,35 @@ def _index(opened: InputContainer, limits: Limits) -> Container:
     streams = [stream for stream in (picture, sound) if stream is not None]
     video: VideoStream | None = None
     audio: AudioStream | None = None
-    for stream, items in zip(streams, demux(opened, streams, limits), strict=True):
-        if items and stream is picture:
-            video = _video_stream(stream, items, has_pts=opened.format.name not in _WITHOUT_PTS)
-        elif items:
-            audio = _audio_stream(stream, items, has_clock=opened.format.name not in _WITHOUT_CLOCK)
+    for stream, table in zip(streams, demux(opened, streams, limits, keep_packets=keep_packets), strict=True):
+        if len(table.ticks) and stream is picture:
+            video = _video_stream(stream, table, has_pts=opened.format.name not in _WITHOUT_PTS)
+        elif len(table.ticks):
+            audio = _audio_stream(stream, table, has_clock=opened.format.name not in _WITHOUT_CLOCK)
     if video is None and audio is None:
         raise UndecodableMedia("the file holds neither picture nor sound", remedy=REMEDY)
-    container = Container(opened, video, audio)
-    check_duration(container.span.duration_seconds, limits)
-    return container
+    check_duration(_span(video, audio).duration_seconds, limits)
+    return video, audio
+
+
+def _are_kept(*streams: VideoStream | AudioStream | None) -> bool:
+    return all(stream is None or len(stream.packets.items) > 0 for stream in streams)
+
+
+def _read_by(passes: Passes, stream: Stream | None, index: int | None) -> Stream | None:
+    """A stream whose packets are not kept, of the file that is opened now."""
+    if stream is None or index is None:
+        return None
+    if index >= len(passes.opened.streams):
+        raise UndecodableMedia("the file has fewer streams when it is opened again", remedy=REMEDY)
+    read_again = partial(passes.begin, index, stream.packets.num_packets)
+    handle: Any = passes.opened.streams[index]
+    return replace(stream, packets=replace(stream.packets, read_again=read_again), handle=handle)
+
+
+def _span(*streams: VideoStream | AudioStream | None) -> Span:
+    spans = [stream.span for stream in streams if stream is not None]
+    return Span(min(span.start_seconds for span in spans), max(span.stop_seconds for span in spans))
 
 
 def _best(opened: InputContainer, kind: Literal["video", "audio"], codecs: frozenset[str]) -> Any:
@@ -254,16 +301,16 @@ def _best(opened: InputContainer, kind: Literal["video", "audio"], codecs: froze
     return streams[0] if streams else None
 
 
-def _video_stream(stream: av.VideoStream, items: list[Packet[Any]], *, has_pts: bool) -> VideoStream:
+def _video_stream(stream: av.VideoStream, table: PacketTable, *, has_pts: bool) -> VideoStream:
     context = stream.codec_context  # None where FFmpeg has no decoder for the stream
     width, height = (0, 0) if context is None else (context.width, context.height)
-    return VideoStream(_codec(stream), width, height, index_video(stream, items, has_pts=has_pts), stream)
+    return VideoStream(_codec(stream), width, height, index_video(stream, table, has_pts=has_pts), stream)
 
 
-def _audio_stream(stream: av.AudioStream, items: list[Packet[Any]], *, has_clock: bool) -> AudioStream:
+def _audio_stream(stream: av.AudioStream, table: PacketTable, *, has_clock: bool) -> AudioStream:
     context = stream.codec_context
     rate, channels = (0, 0) if context is None else (context.sample_rate or 0, context.channels)
-    packets = index_audio(stream, items, sample_rate=rate, has_clock=has_clock)
+    packets = index_audio(stream, table, sample_rate=rate, has_clock=has_clock)
     return AudioStream(_codec(stream), rate, channels, packets, stream)
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeAlias
 
 import av
 import numpy as np
-from av.container import InputContainer
 from av.packet import Packet, PacketSideData
 from numpy.typing import NDArray
 
@@ -24,11 +23,38 @@ REMEDY = "Send a whole media file, such as mp4 (H.264, AAC), WebM (VP9, Opus), w
 _MAX_TIMESTAMP_SECONDS = 1e10
 """Beyond it float64 does not hold a microsecond; a clock that counts from 1970 stays below."""
 
-_DEFAULT_TIME_BASE = Fraction(1, 1000)
+DEFAULT_TIME_BASE = Fraction(1, 1000)
 """Seconds of a tick where a stream does not say."""
+
+NO_TIME = int(np.iinfo(np.int64).min)
+"""Stands for a time that a packet does not have; FFmpeg's own number for it."""
 
 _NOMINAL_RATE = Fraction(25)
 """Frames a second of a picture that has neither timestamps nor a rate."""
+
+
+ReadAgain: TypeAlias = "Callable[[], Generator[Packet[Any], None, None]]"
+"""Reads a stream's packets from the first one on."""
+
+
+@dataclass(frozen=True, eq=False)
+class PacketTable:
+    """What the first pass over a stream, P packets in the order in which they are decoded, knows of them."""
+
+    items: tuple[Packet[Any], ...] | None = field(repr=False)
+    """The packets; None where they are too many to be kept."""
+    ticks: NDArray[np.int64] = field(repr=False)
+    """``(P,)``: pts, else dts; :data:`NO_TIME` where a packet has neither."""
+    durations: NDArray[np.int64] = field(repr=False)
+    """``(P,)`` ticks; 0 where a packet does not say."""
+    has_pts: NDArray[np.bool_] = field(repr=False)
+    """``(P,)``"""
+    is_key: NDArray[np.bool_] = field(repr=False)
+    """``(P,)``"""
+    is_discard: NDArray[np.bool_] = field(repr=False)
+    """``(P,)``: what an edit list cuts away."""
+    skipped: NDArray[np.int64] = field(repr=False)
+    """``(P, 2)``: as :func:`skipped_samples`; of a picture ``(0, 2)``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +62,8 @@ class Packets:
     """One stream's packets in the order in which they are decoded, P of them, and when each is shown."""
 
     items: tuple[Packet[Any], ...] = field(repr=False)
-    """The P packets, none of them empty."""
+    """The P packets, none of them empty; none at all where they are too many to be kept, and :meth:`read` alone gives
+    them."""
     pts: NDArray[np.int64] = field(repr=False)
     """``(P,)`` ticks; where a packet has no pts, its dts or else its place at the nominal rate."""
     is_key: NDArray[np.bool_] = field(repr=False)
@@ -53,48 +80,25 @@ class Packets:
     """From the start of the first packet shown to the end of the last, in seconds on the clip's timeline."""
     zero_seconds: float = 0.0
     """Where the clip's timeline begins on the file's own clock."""
+    read_again: ReadAgain | None = field(default=None, repr=False)
+    """Reads the packets that are not kept; None where they are."""
+
+    @property
+    def num_packets(self) -> int:
+        """P."""
+        return len(self.pts)
+
+    def read(self) -> Generator[Packet[Any], None, None]:
+        """Give the packets in order; closed before the last one, it frees at once what it reads from.
+
+        Raises:
+            ActivityError: the bytes do not open a second time.
+        """
+        return _each(self.items) if self.read_again is None else self.read_again()
 
     def seconds(self, ticks: NDArray[np.int64]) -> NDArray[np.float64]:
         """Ticks as seconds on the clip's timeline, float64 of the same shape."""
         return _to_seconds(ticks, self.time_base) - self.zero_seconds
-
-
-def demux(opened: InputContainer, streams: Sequence[Any], limits: Limits) -> list[list[Packet[Any]]]:
-    """Read all packets of ``streams``; a fault in mid-file ends the file there, as it does for a player.
-
-    Args:
-        opened: the file, at its beginning.
-        streams: the PyAV streams whose packets are wanted.
-        limits: bounds on packets and seconds.
-
-    Returns:
-        one list of packets for each of ``streams``.
-
-    Raises:
-        LimitExceeded: more packets or a longer timeline than allowed.
-    """
-    found: dict[int, list[Packet[Any]]] = {stream.index: [] for stream in streams}
-    tick_seconds = {stream.index: float(stream.time_base or _DEFAULT_TIME_BASE) for stream in streams}
-    num_packets = 0
-    earliest, latest = float("inf"), float("-inf")
-    reader = opened.demux(*streams) if streams else iter(())
-    while True:
-        try:
-            packet = next(reader)
-        except Exception:  # noqa: BLE001 (StopIteration, or one of the many that PyAV raises on malformed files)
-            break
-        if not packet.size:
-            continue  # an empty packet would end the decoder's stream
-        num_packets += 1
-        if num_packets > limits.max_packets:
-            raise LimitExceeded(f"the file has more than {limits.max_packets} packets", remedy="Send a shorter clip.")
-        ticks = packet.pts if packet.pts is not None else packet.dts
-        if ticks is not None and not packet.is_discard:
-            seconds = ticks * tick_seconds[packet.stream_index]
-            earliest, latest = min(earliest, seconds), max(latest, seconds)
-            check_duration(latest - earliest, limits)
-        found[packet.stream_index].append(packet)
-    return [found[stream.index] for stream in streams]
 
 
 def check_duration(seconds: float, limits: Limits) -> None:
@@ -110,60 +114,56 @@ def check_duration(seconds: float, limits: Limits) -> None:
         )
 
 
-def index_video(stream: av.VideoStream, items: Sequence[Packet[Any]], *, has_pts: bool) -> Packets:
+def index_video(stream: av.VideoStream, table: PacketTable, *, has_pts: bool) -> Packets:
     """Lay a picture's packets on the timeline.
 
     Args:
         stream: their PyAV stream.
-        items: at least one packet, in decode order.
+        table: of at least one packet.
         has_pts: the container stores pts. Where it does not, FFmpeg guesses them, and for a stream that reorders its
             frames the guess can be wrong: then the index is not exact.
 
     Raises:
         UndecodableMedia: timestamps that no clip has.
     """
-    time_base = stream.time_base or _DEFAULT_TIME_BASE
+    time_base = stream.time_base or DEFAULT_TIME_BASE
     rate = stream.average_rate or stream.guessed_rate or _NOMINAL_RATE
-    packets = _index(items, time_base, max(1, round(1 / (rate * time_base))), sample_rate=0)
+    packets = _index(table, time_base, max(1, round(1 / (rate * time_base))), sample_rate=0)
     context = stream.codec_context  # None where FFmpeg has no decoder for the stream
     has_order = has_pts or (context is not None and not context.has_b_frames)
     return replace(packets, is_exact=packets.is_exact and has_order)
 
 
-def index_audio(stream: av.AudioStream, items: Sequence[Packet[Any]], *, sample_rate: int, has_clock: bool) -> Packets:
+def index_audio(stream: av.AudioStream, table: PacketTable, *, sample_rate: int, has_clock: bool) -> Packets:
     """Lay a sound's packets on the timeline; the span leaves out the encoder's delay and padding.
 
     Args:
         stream: their PyAV stream.
-        items: at least one packet, in decode order.
+        table: of at least one packet.
         sample_rate: as declared, in Hz; 0 when the file does not say.
         has_clock: the container stores times. Where it does not, the sound begins at 0.
 
     Raises:
         UndecodableMedia: timestamps that no clip has.
     """
-    time_base = stream.time_base or _DEFAULT_TIME_BASE
-    durations = sorted(item.duration for item in items if item.duration)
-    packets = _index(items, time_base, durations[len(durations) // 2] if durations else 0, sample_rate)
+    time_base = stream.time_base or DEFAULT_TIME_BASE
+    durations = np.sort(table.durations[table.durations != 0])
+    packets = _index(table, time_base, int(durations[len(durations) // 2]) if len(durations) else 0, sample_rate)
     if has_clock:
         return packets
     return replace(packets, zero_seconds=packets.span.start_seconds, span=Span(0.0, packets.span.duration_seconds))
 
 
-def _index(items: Sequence[Packet[Any]], time_base: Fraction, nominal_ticks: int, sample_rate: int) -> Packets:
-    pts = np.empty(len(items), dtype=np.int64)
-    follow = 0
-    for place, item in enumerate(items):
-        ticks = item.pts if item.pts is not None else item.dts
-        pts[place] = follow if ticks is None else ticks
-        follow = int(pts[place]) + (item.duration or nominal_ticks)
-    is_shown = np.array([not item.is_discard for item in items])
+def _index(table: PacketTable, time_base: Fraction, nominal_ticks: int, sample_rate: int) -> Packets:
+    durations = np.where(table.durations == 0, nominal_ticks, table.durations)
+    pts = _with_all_times(table.ticks, durations)
+    is_shown = ~table.is_discard
     if not is_shown.any():
         is_shown[:] = True  # an edit list that leaves nothing is no edit list
     starts = _to_seconds(pts, time_base)
-    stops = starts + _to_seconds(np.array([item.duration or nominal_ticks for item in items]), time_base)
+    stops = starts + _to_seconds(durations, time_base)
     if sample_rate:
-        lead, tail = np.array([skipped_samples(item) for item in items], dtype=np.float64).T / sample_rate
+        lead, tail = table.skipped.astype(np.float64).T / sample_rate
         # What is cut at a start may reach into the packets that follow.
         starts = np.maximum(starts, np.maximum.accumulate(np.where(lead > 0, starts + lead, -np.inf)))
         # A packet that is cut at its end lasts what is left of a whole one; some demuxers have shortened it already.
@@ -173,16 +173,27 @@ def _index(items: Sequence[Packet[Any]], time_base: Fraction, nominal_ticks: int
     if max(abs(start_seconds), abs(stop_seconds)) > _MAX_TIMESTAMP_SECONDS:
         raise UndecodableMedia("the timestamps of the file are out of any range", remedy=REMEDY)
     return Packets(
-        items=tuple(items),
+        items=table.items or (),
         pts=pts,
-        is_key=np.array([item.is_keyframe for item in items]),
+        is_key=table.is_key,
         is_shown=is_shown,
-        is_exact=all(item.pts is not None for item in items)
-        and np.unique(pts[is_shown]).size == int(np.count_nonzero(is_shown)),
+        is_exact=bool(table.has_pts.all()) and np.unique(pts[is_shown]).size == int(np.count_nonzero(is_shown)),
         nominal_ticks=nominal_ticks,
         time_base=time_base,
         span=Span(start_seconds, max(start_seconds, stop_seconds)),
     )
+
+
+def _with_all_times(ticks: NDArray[np.int64], durations: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The times, where a packet has none that at which the one before it ends; the first one's is 0 then."""
+    pts = ticks.copy()
+    for place in np.flatnonzero(ticks == NO_TIME).tolist():
+        pts[place] = int(pts[place - 1]) + int(durations[place - 1]) if place else 0
+    return pts
+
+
+def _each(packets: Sequence[Packet[Any]]) -> Generator[Packet[Any], None, None]:
+    yield from packets
 
 
 def skipped_samples(item: Packet[Any]) -> tuple[int, int]:

@@ -156,7 +156,7 @@ def continue_sound(
         raise UndecodableMedia(f"the sound of codec {stream.codec} does not decode", remedy=REMEDY) from exc
     if line.state is None or not num_decoded:
         raise UndecodableMedia(
-            f"no sample came out of {len(stream.packets.items)} packets of codec {stream.codec}", remedy=REMEDY
+            f"no sample came out of {stream.packets.num_packets} packets of codec {stream.codec}", remedy=REMEDY
         )
     return SoundState(
         line=line.state,

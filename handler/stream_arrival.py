@@ -157,7 +157,7 @@ class _Receiver:
                 continue
             try:
                 data, goes_on = self._with_header(content, headers.get(part))
-                opened = stack.enter_context(open_container(data, self.limits))
+                opened = stack.enter_context(open_container(data, self.limits, keep_packets=True))
             except ActivityError as error:
                 self._fault(part, error)
                 continue

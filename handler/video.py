@@ -15,12 +15,17 @@ A long recording is decoded in pieces, in one walk over its packets, whatever th
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any
 
 import av
 import numpy as np
 from av.codec.context import ThreadType
+from av.packet import Packet
 from numpy.typing import NDArray
 
 from handler.container import VIDEO_CODECS, Container, VideoStream, decoder_options
@@ -150,10 +155,14 @@ def _decode_planned(
     is_wanted = packets.is_shown & np.isin(packets.pts, np.concatenate(wanted))
     yield from frames.completed()  # a piece without a place
     try:
-        for run in _plan_runs(packets, is_wanted):
-            for frame, ticks in _decode_run(stream, run, is_wanted, frames.wants, limits):
-                frames.take(frame, ticks)
-                yield from frames.completed()
+        with closing(packets.read()) as items:
+            place = 0
+            for run in _plan_runs(packets, is_wanted):
+                deque(islice(items, run.start - place), maxlen=0)  # nothing is wanted of these
+                place = run.stop
+                for frame, ticks in _decode_run(stream, run, items, is_wanted, frames.wants, limits):
+                    frames.take(frame, ticks)
+                    yield from frames.completed()
     except LimitExceeded:
         raise
     except Exception:  # noqa: BLE001 (whatever it was, decoding everything is the answer)
@@ -219,7 +228,7 @@ def _decode_at_once(
 def _check_some(seen: Sequence[int] | NDArray[np.int64], stream: VideoStream, limits: Limits) -> None:
     if not len(seen):
         raise UndecodableMedia(
-            f"no frame of at most {limits.max_frame_pixels} pixels came out of the {len(stream.packets.items)} packets"
+            f"no frame of at most {limits.max_frame_pixels} pixels came out of the {stream.packets.num_packets} packets"
             f" of codec {stream.codec}",
             remedy=REMEDY,
         )
@@ -241,26 +250,32 @@ def _plan_runs(packets: Packets, is_wanted: NDArray[np.bool_]) -> Iterator[_Run]
     its key frame (an open group of pictures: it refers to the group before as well).
     """
     keys = np.union1d(np.flatnonzero(packets.is_key), [0])
+    places = np.flatnonzero(is_wanted)
+    groups = np.searchsorted(keys, places, side="right") - 1
+    is_ahead = (packets.pts[places] < packets.pts[keys[groups]]) & (groups > 0)
+    starts = keys[groups - is_ahead]
+    starts = np.minimum.accumulate(starts[::-1])[::-1]  # what a later frame needs is fed before an earlier one
     run: _Run | None = None
-    for place in np.flatnonzero(is_wanted):
-        group = int(np.searchsorted(keys, place, side="right")) - 1
-        if packets.pts[place] < packets.pts[keys[group]] and group > 0:
-            group -= 1
-        start, stop = int(keys[group]), int(place) + 1
+    for start, place in zip(starts.tolist(), places.tolist(), strict=True):
         if run is not None and start < run.stop:
-            run = _Run(min(run.start, start), stop)
+            run = _Run(run.start, place + 1)
             continue
         if run is not None:
             yield run
-        run = _Run(start, stop)
+        run = _Run(start, place + 1)
     if run is not None:
         yield run
 
 
 def _decode_run(
-    stream: VideoStream, run: _Run, is_wanted: NDArray[np.bool_], wants: Callable[[int], bool], limits: Limits
+    stream: VideoStream,
+    run: _Run,
+    items: Iterator[Packet[Any]],
+    is_wanted: NDArray[np.bool_],
+    wants: Callable[[int], bool],
+    limits: Limits,
 ) -> Iterator[tuple[av.VideoFrame, int]]:
-    """Feed one run and drain the decoder; give each frame that comes out with its pts.
+    """Feed one run, which ``items`` give next, and drain the decoder; give each frame that comes out with its pts.
 
     Raises:
         _Missing: the run does not begin with a key frame, whatever the container says; frames come out in another
@@ -274,9 +289,8 @@ def _decode_run(
     start_pts = int(packets.pts[run.start])
     latest: int | None = None
     context = _ready_context(stream, limits)
-    for item, optional in zip(
-        (*packets.items[run.start : run.stop], None), (*is_optional.tolist(), False), strict=True
-    ):
+    fed = chain(islice(items, run.stop - run.start), (None,))
+    for item, optional in zip(fed, (*is_optional.tolist(), False), strict=True):
         context.skip_frame = "NONREF" if optional else "DEFAULT"
         for frame in context.decode(item):
             if frame.pts is None or (latest is not None and frame.pts <= latest):
@@ -317,14 +331,15 @@ def decode_all(stream: VideoStream, limits: Limits) -> Iterator[tuple[av.VideoFr
     """Every frame that comes out, in the decoder's order, with its ticks; faulty packets are passed over."""
     context = _ready_context(stream, limits)
     clock = _Clock(int(stream.packets.pts[0]), stream.packets.nominal_ticks)
-    for item in (*stream.packets.items, None):
-        try:
-            frames = context.decode(item)
-        except Exception:  # noqa: BLE001 (PyAV raises far more than its own errors on malformed files)
-            check_pixels(context.width, context.height, limits)
-            continue
-        for frame in frames:
-            yield frame, clock.read(frame)
+    with closing(stream.packets.read()) as items:
+        for item in chain(items, (None,)):
+            try:
+                frames = context.decode(item)
+            except Exception:  # noqa: BLE001 (PyAV raises far more than its own errors on malformed files)
+                check_pixels(context.width, context.height, limits)
+                continue
+            for frame in frames:
+                yield frame, clock.read(frame)
 
 
 def _ready_context(stream: VideoStream, limits: Limits) -> av.VideoCodecContext:

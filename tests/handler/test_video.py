@@ -194,8 +194,9 @@ def test_frames_that_come_out_in_another_order_than_their_pts_are_found_out() ->
     stream = stream_of(render(container, picture))
     trusting = replace(stream, packets=replace(stream.packets, is_exact=True))
     times = stream.span.start_seconds + picture.times_seconds
+    run, is_wanted = video._Run(0, 40), np.ones(40, dtype=np.bool_)
     with pytest.raises(video._Missing):
-        list(video._decode_run(trusting, video._Run(0, 40), np.ones(40, dtype=np.bool_), lambda _: True, LIMITS))
+        list(video._decode_run(trusting, run, trusting.packets.read(), is_wanted, lambda _: True, LIMITS))
     assert planned(trusting, times) is None
 
 
@@ -237,7 +238,7 @@ def test_frames_are_skipped_only_where_nothing_wants_them(
     container, picture = PLANNED[name]
     stream = stream_of(render(container, picture))
     is_wanted = np.isin(np.arange(40), [4, 9])
-    list(video._decode_run(stream, video._Run(0, 12), is_wanted, lambda _: False, LIMITS))
+    list(video._decode_run(stream, video._Run(0, 12), stream.packets.read(), is_wanted, lambda _: False, LIMITS))
     skipped = set() if optional == "none" else set(range(12)) - {0, 4, 9}
     assert modes == ["NONREF" if place in skipped else "DEFAULT" for place in range(12)] + ["DEFAULT"]
 
@@ -322,6 +323,9 @@ def index(pts: list[int], keys: list[int], hidden: tuple[int, ...] = ()) -> Pack
         pytest.param([0, 2, 1, 6, 4, 3, 5, 8, 7], [0, 3], [7], [(3, 8)], id="open: shown after its key frame"),
         pytest.param([2, 1, 4, 3], [0], [1], [(0, 2)], id="open at the very beginning"),
         pytest.param([0, 2, 1, 6, 4, 3, 5, 8, 7], [0, 3], [1, 4, 7], [(0, 8)], id="runs that meet are one"),
+        pytest.param(
+            [0, 2, 1, 6, 4, 3, 5, 8, 7], [0, 3], [1, 3, 4], [(0, 5)], id="open: nothing is fed twice, or backwards"
+        ),
     ],
 )
 def test_runs(pts: list[int], keys: list[int], wanted: list[int], runs: list[tuple[int, int]]) -> None:
