@@ -1,7 +1,7 @@
 """A recording decoded in pieces of some hops, so that its memory does not grow with its length.
 
-What grows with the length is the file itself and a few bytes for each packet and each hop (:mod:`handler.demux`). What a
-hop holds is the same, to the last bit, as :func:`handler.decode.decode_request` gives of the whole. The next piece is
+What grows with the length is the file itself and a few bytes for each packet (:mod:`handler.demux`) and each hop. What
+a hop holds is the same, to the last bit, as :func:`handler.decode.decode_request` gives of the whole. The next piece is
 decoded while the caller is at the one before it.
 
 Before the first frame is decoded it is known how long the recording is and which modalities it has. So its sound is
