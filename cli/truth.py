@@ -207,14 +207,6 @@ class Watch:
         self._changed.set()
 
 
-def wait_until(watch: Watch, *, ready: bool, timeout_seconds: float) -> Readiness:
-    """Wait until a watch says so; returns its last word, right or not."""
-    deadline = time.monotonic() + timeout_seconds
-    while (state := watch.state()).ready is not ready and time.monotonic() < deadline:
-        time.sleep(POLL_SECONDS)
-    return state
-
-
 def _ask(record: ServerRecord, version: ModelVersion, timeout_seconds: float) -> str | None:
     canary = read_canary_of(version)
     if canary is None:
