@@ -7,7 +7,6 @@ with the packets then, which take more of it than the file itself.
 
 from __future__ import annotations
 
-import math
 from array import array
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, nullcontext
@@ -23,11 +22,12 @@ from handler.errors import LimitExceeded
 from handler.limits import Limits
 from handler.packets import DEFAULT_TIME_BASE, NO_TIME, PacketTable, check_duration, skipped_samples
 
-KEPT_BYTES = 4 * 1024 * 1024
-"""Memory that the packets of a file may take to be kept: minutes of a small picture, seconds of a large one."""
+KEPT_PACKETS = 4096
+"""Packets of a file that are kept, about 1 KiB each beside what they hold: minutes. To open a file anew costs as much
+as to decode a few frames, which a short clip would feel."""
 
-_PACKET_BYTES = 1024
-"""What a packet takes beside its content, about, with the objects around it."""
+KEPT_BYTES = 32 * 1024 * 1024
+"""What the packets that are kept may hold."""
 
 
 def read_packets(opened: InputContainer, streams: Sequence[Any]) -> Generator[Packet[Any], None, None]:
@@ -66,7 +66,7 @@ def demux(
     """
     found = {stream.index: _Columns(is_sound=stream.type == "audio") for stream in streams}
     tick_seconds = {stream.index: float(stream.time_base or DEFAULT_TIME_BASE) for stream in streams}
-    room = math.inf if keep_packets else KEPT_BYTES
+    num_bytes, is_kept = 0, True
     earliest, latest = float("inf"), float("-inf")
     for number, packet in enumerate(read_packets(opened, streams), start=1):
         if number > limits.max_packets:
@@ -76,9 +76,10 @@ def demux(
             seconds = ticks * tick_seconds[packet.stream_index]
             earliest, latest = min(earliest, seconds), max(latest, seconds)
             check_duration(latest - earliest, limits)
-        room -= packet.size + _PACKET_BYTES
-        found[packet.stream_index].add(packet, ticks, keep=room >= 0)
-    return [found[stream.index].table(are_kept=room >= 0) for stream in streams]
+        num_bytes += packet.size
+        is_kept = keep_packets or (number <= KEPT_PACKETS and num_bytes <= KEPT_BYTES)
+        found[packet.stream_index].add(packet, ticks, keep=is_kept)
+    return [found[stream.index].table(are_kept=is_kept) for stream in streams]
 
 
 class _Columns:

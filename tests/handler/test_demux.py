@@ -194,10 +194,16 @@ def test_a_recording_in_pieces_is_the_whole(opened: list[InputContainer]) -> Non
 def test_what_fits_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     data = render(*BOTH)
     with open_container(data, LIMITS) as container:
-        streams = [stream for stream in (container.video, container.audio) if stream is not None]
-        taken = sum(item.size + 1024 for stream in streams for item in stream.packets.items)
-    for bound, keep, is_kept in ((taken, False, True), (taken - 1, False, False), (-1, True, True)):
-        monkeypatch.setattr(demux, "KEPT_BYTES", bound)
+        items = [item for it in (container.video, container.audio) if it is not None for item in it.packets.items]
+    size = sum(item.size for item in items)
+    for num_packets, num_bytes, keep, is_kept in (
+        (len(items), size, False, True),
+        (len(items) - 1, size, False, False),
+        (len(items), size - 1, False, False),
+        (0, 0, True, True),
+    ):
+        monkeypatch.setattr(demux, "KEPT_PACKETS", num_packets)
+        monkeypatch.setattr(demux, "KEPT_BYTES", num_bytes)
         with open_container(data, LIMITS, keep_packets=keep) as container:
             for stream in (container.video, container.audio):
                 assert stream is not None
