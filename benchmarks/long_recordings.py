@@ -5,7 +5,8 @@
 
 Recordings of 160 x 120 pixels, 10 frames a second, with sound, of which each is answered by a process of its own, once
 a short one has warmed it up: line by line (``stream``), as one answer, and, up to 10 minutes, as one answer with the
-recording decoded at once. With ``--server`` by the one worker of a TorchServe that is started for it, line by line.
+recording decoded at once. With ``--server`` by the one worker of a TorchServe that is started for it: line by line, and
+as a stream of chunks of 20 seconds, as ``activity predict`` sends what is long.
 What is told of memory is what the process had beyond what it had before the request: the most of it, and, with lines,
 what it had when the first one came. Then the file is open: its bytes and its packets are there, which grow with it.
 """
@@ -33,11 +34,16 @@ from rich.table import Table
 
 from benchmarks.long_media import make_long_clip
 from cli.archive import build_archive
+from cli.long_files import CHUNK_SECONDS
 from cli.package import DEMO_CHECKPOINT
 from cli.record import ServerRecord
 from cli.server import ServeSettings, end_server, start_server
+from client.cutting import cut_file
+from client.rest import RestClient
+from client.stream import ActivityStream
 
 Way = Literal["stream", "answer", "at once"]
+Sent = Literal["chunks", "stream"]
 
 WARM_UP_SECONDS = 64
 LONGEST_AT_ONCE_MINUTES = 10.0
@@ -128,23 +134,32 @@ def measure_here(path: Path, minutes: float, way: Way, warm_up: Path) -> Measure
     return _measure(Memory(), partial(answer, path), path, minutes, way)
 
 
-def measure_server(record: ServerRecord, path: Path, minutes: float) -> Measured:
-    """Have a recording answered by the worker of a server."""
+def measure_server(record: ServerRecord, path: Path, minutes: float, way: Sent) -> Measured:
+    """Have a recording answered by the worker of a server: as one request, line by line, or as a stream of chunks."""
     tokens = record.tokens()
     managed = httpx.get(
         f"{record.management_url}/models/{record.model}", headers={"Authorization": f"Bearer {tokens.management}"}
     )
     (worker,) = managed.json()[0]["workers"]
-    headers = {"Authorization": f"Bearer {tokens.inference}"}
 
-    def answer(opened: Callable[[], None]) -> int:
+    def answer_lines(opened: Callable[[], None]) -> int:
         files = {"video": ("video.mp4", path.read_bytes(), "video/mp4")}
         form = {"options": json.dumps({"extras": ["windows"], "stream": True})}
-        url = f"{record.inference_url}/predictions/{record.model}"
+        url, headers = (
+            f"{record.inference_url}/predictions/{record.model}",
+            {"Authorization": f"Bearer {tokens.inference}"},
+        )
         with httpx.stream("POST", url, files=files, data=form, headers=headers, timeout=600.0) as response:
             return read_lines(response.iter_lines(), opened)
 
-    return _measure(Memory(int(worker["pid"])), answer, path, minutes, "server, stream")
+    def answer_chunks(_: Callable[[], None]) -> int:
+        with RestClient(record.inference_url, model=record.model, token=tokens.inference) as client:
+            stream = ActivityStream(client, {"extras": ["windows"]}, keeps_windows=False)
+            answers = (stream.send(chunk) for chunk in cut_file(str(path), CHUNK_SECONDS))
+            return sum(window["final"] for answer in answers for window in answer.windows)
+
+    answer = answer_lines if way == "stream" else answer_chunks
+    return _measure(Memory(int(worker["pid"])), answer, path, minutes, f"server, {way}")
 
 
 def _measure(
@@ -189,10 +204,11 @@ def measure_all(minutes: Sequence[float], *, server: bool, console: Console) -> 
             build_archive(DEMO_CHECKPOINT, archive, name="activity", version="1.0")
             record = start_server(ServeSettings(archive=archive, run_dir=Path(folder) / "run", workers=1))
             try:
-                measure_server(record, warm_up, WARM_UP_SECONDS / 60)
-                for each, path in files.items():
-                    results.append(measure_server(record, path, each))
-                    console.print(results[-1])
+                for sent in get_args(Sent):  # what grows less comes first: a process keeps what it had
+                    measure_server(record, warm_up, WARM_UP_SECONDS / 60, sent)
+                    for each, path in files.items():
+                        results.append(measure_server(record, path, each, sent))
+                        console.print(results[-1])
             finally:
                 end_server(record)
             return results

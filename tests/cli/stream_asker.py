@@ -33,7 +33,7 @@ class StreamAsker:
         if "chunk" not in options:
             self.model.asked.append({"options": options, **parts})
             return Answer(200, "application/json", b'{"single":true,"model":{"name":"activity","version":"1.0"}}')
-        sent = {name: body.decode() if name == "state" else body for name, body in parts.items()}
+        sent: dict[str, Any] = {name: body.decode() if name == "state" else body for name, body in parts.items()}
         if "audio" in sent:
             sent["video"] = sent.pop("audio")
         return self.model.predict(options=options, **sent)
