@@ -91,6 +91,15 @@ def unpack(packed: bytes, max_bytes: int) -> dict[str, Any]:
     return values
 
 
+def unpacked_bytes(packed: bytes) -> int:
+    """How many bytes :func:`unpack` must be allowed.
+
+    Raises:
+        PackingError: it does not say.
+    """
+    return _size_of(packed)
+
+
 def _plain(value: Any, path: Path, contents: list[tuple[Path, str, tuple[int, ...], bytes]]) -> Any:
     """The value as JSON can say it; arrays and bytes go to ``contents`` and become null."""
     if isinstance(value, np.ndarray):

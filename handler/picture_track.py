@@ -8,6 +8,7 @@ are provisional: the next chunk gives them anew.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
@@ -113,6 +114,11 @@ class PicturePart:
     own: Packets
     """The chunk's own."""
 
+    @property
+    def last_seconds(self) -> float:
+        """When the last frame begins."""
+        return min(self.stop_seconds, float(self.own.seconds(self.own.pts[self.own.is_shown].max(keepdims=True))[0]))
+
 
 def find_part(
     container: Container,
@@ -121,6 +127,7 @@ def find_part(
     start_seconds: float | None,
     stop_seconds: float | None,
     last: bool,
+    is_gapless: bool = False,
 ) -> PicturePart:
     """See what a chunk has of a picture.
 
@@ -130,6 +137,7 @@ def find_part(
         start_seconds: what lies before is not counted; None for the chunk's start.
         stop_seconds: what lies after is not counted; None for the chunk's end.
         last: nothing follows.
+        is_gapless: the sound of the same file goes on without a gap.
 
     Raises:
         ChunkUndecodableStart: the first frames cannot be decoded.
@@ -139,11 +147,11 @@ def find_part(
         raise ValueError("the container has no picture")
     packets = stream.packets
     span, lead = packets.span, None if state is None else state.lead
-    begin = span.start_seconds if start_seconds is None else max(span.start_seconds, start_seconds)
+    begin = max(span.start_seconds, -math.inf if start_seconds is None else min(start_seconds, span.stop_seconds))
     stop = span.stop_seconds if stop_seconds is None else min(span.stop_seconds, stop_seconds)
     is_cut = stop_seconds is not None and stop_seconds <= span.stop_seconds
     known = stop if last or is_cut else min(stop, _known_seconds(packets))
-    if lead is not None and follows(lead, stream):
+    if lead is not None and follows(lead, stream, is_gapless=is_gapless):
         container = container.with_packets(lambda it: joined(lead, it) if it is packets else it)
     elif state is not None and not packets.is_key[0]:
         raise ChunkUndecodableStart(
@@ -191,12 +199,13 @@ def continue_picture(
     wanted = np.append(times[num_known:], part.stop_seconds - _BEFORE_STOP_SECONDS)
     found = decode_cropped(part.container, wanted, config, limits)
     frames = found[:-1] if state is None else np.concatenate((state.at(first, num_known), found[:-1]))
+    num_kept = int(np.flatnonzero([0, *(frames != found[-1]).any(axis=(1, 2, 3))]).max(initial=0))
     return PictureState(
         known_seconds=part.known_seconds,
         stop_seconds=part.stop_seconds,
         decoded_seconds=part.decoded_seconds,
         first=first,
-        frames=frames,
+        frames=frames[:num_kept],  # the others are the one that is held
         held=found[-1],
         lead=_lead(part, limits),
     )

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from handler.clip import Row, VectorSequence, Words
+from handler.arrived import GAP_SECONDS, Arrived
+from handler.clip import VectorSequence
 from handler.container import Container, open_container
 from handler.decode import geometry_of
 from handler.errors import (
     ActivityError,
     ChunkOutOfOrder,
+    InvalidOptions,
     InvalidRequest,
     LimitExceeded,
     NoUsableModality,
@@ -26,19 +28,16 @@ from handler.image import decode_image
 from handler.limits import Limits
 from handler.picture_track import PicturePart, PictureState, Places, continue_picture, find_part
 from handler.request import ActivityRequest
-from handler.rows_track import RowsState, continue_rows
-from handler.sound_track import SoundState, continue_sound
+from handler.rows_track import continue_rows
+from handler.sound_track import continue_sound
 from handler.stream_options import ChunkOptions
-from handler.stream_packets import decode_seconds, on_clock
+from handler.stream_packets import decode_seconds, follows, on_clock
 from handler.stream_state import StreamState
 from handler.tabular import parse_row
 from handler.text import parse_text
 from handler.vectors import parse_vectors
 from handler.windows import Span
 from models.config import Modality, ModelConfig
-
-GAP_SECONDS = 0.02
-"""A chunk that begins later than that after the last one's end, and than a frame, leaves a gap."""
 
 _ORDER_SECONDS = 0.002
 """A chunk may begin this much before the clock: containers round times, to milliseconds some of them."""
@@ -56,42 +55,6 @@ class _Opened:
     headers: Mapping[str, bytes] = field(default_factory=dict)
     fragments: frozenset[str] = frozenset()
     """The parts that go on in a recording whose first packets came before."""
-
-
-@dataclass
-class Arrived:
-    """What a chunk has of each modality."""
-
-    start_seconds: float = 0.0
-    """Of the stream."""
-    headers: Mapping[str, bytes] = field(default_factory=dict)
-    """Of the recordings that come in fragments, by part."""
-    parts: dict[Modality, PicturePart] = field(default_factory=dict)
-    """Of the pictures, before they are decoded."""
-    pictures: Mapping[Modality, PictureState] = field(default_factory=dict)
-    sound: SoundState | None = None
-    sound_begins: float = 0.0
-    rows: dict[Modality, RowsState] = field(default_factory=dict)
-    row_begins: dict[Modality, float] = field(default_factory=dict)
-    words: Words | None = None
-    image: NDArray[np.uint8] | None = None
-    row: Row | None = None
-    faults: dict[Modality, ActivityError] = field(default_factory=dict)
-    """Why what was sent of a modality cannot be used."""
-
-    def spans(self) -> dict[Modality, tuple[float, float]]:
-        """Start and stop of each modality that has times, in seconds."""
-        spans = {name: (part.begin_seconds, part.stop_seconds) for name, part in self.parts.items()}
-        if self.sound is not None:
-            spans["audio"] = (self.sound_begins, self.sound.stop_seconds)
-        spans |= {name: (self.row_begins[name], rows.stop_seconds) for name, rows in self.rows.items()}
-        return spans
-
-    @property
-    def tolerance_seconds(self) -> float:
-        """What is no gap: rounding, or a frame."""
-        frames = [part.own.nominal_ticks * float(part.own.time_base) for part in self.parts.values()]
-        return max([GAP_SECONDS, *(1.5 * seconds for seconds in frames)])
 
 
 def receive_chunk(
@@ -134,6 +97,7 @@ class _Receiver:
         with ExitStack() as stack:
             opened = self._open(stack)
             self._check_reach([container.span for container in opened.containers.values()])
+            self._check_start([container.span for container in opened.containers.values()])
             self._check_order(opened)
             self._find(opened)
             self._decode_sound(opened)
@@ -208,6 +172,16 @@ class _Receiver:
                 " where the chunk lies.",
             )
 
+    def _check_start(self, spans: Sequence[Span]) -> None:
+        """A chunk of which nothing counts was placed wrongly."""
+        start, stop = self.chunk.start_seconds, max((span.stop_seconds for span in spans), default=math.inf)
+        if start is not None and start > stop + GAP_SECONDS and not self.request.vectors:
+            raise InvalidOptions(
+                f"options: chunk.start_seconds is {start:.3f} s, and what was sent ends at {stop:.3f} s",
+                remedy="Say where on the stream's clock the part that counts begins, and with chunk.offset_seconds"
+                " where the file lies.",
+            )
+
     def _check_order(self, opened: _Opened) -> None:
         """A chunk that begins before what is known came twice, or out of order."""
         state, start = self.state, self.chunk.start_seconds
@@ -255,8 +229,23 @@ class _Receiver:
             before = None if self.state is None else self.state.pictures.get(name)
             chunk = self.chunk
             self.found.parts[name] = find_part(
-                container, before, start_seconds=chunk.start_seconds, stop_seconds=chunk.stop_seconds, last=chunk.last
+                container,
+                before,
+                start_seconds=chunk.start_seconds,
+                stop_seconds=chunk.stop_seconds,
+                last=chunk.last,
+                is_gapless=name == "video" and self._is_heard_on(container),
             )
+
+    def _is_heard_on(self, container: Container) -> bool:
+        """Whether the sound in the picture's own container goes on after that of the chunk before."""
+        sound = None if self.state is None or self.request.audio is not None else self.state.sound
+        return (
+            sound is not None
+            and sound.lead is not None
+            and container.audio is not None
+            and follows(sound.lead, container.audio)
+        )
 
     def _decode_sound(self, opened: _Opened) -> None:
         container, audio = self._container("audio", opened), self.config.audio
@@ -281,7 +270,7 @@ class _Receiver:
             self.found.faults["audio"] = error
             return
         span = container.audio.span
-        begins = span.start_seconds if start is None else max(start, span.start_seconds)
+        begins = span.start_seconds if start is None else min(max(start, span.start_seconds), span.stop_seconds)
         self.found.sound_begins = self.found.sound.start_seconds if before is None else begins
 
     def _parse(self) -> None:

@@ -14,19 +14,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from handler.arrived import Arrived
 from handler.clip import Clip, Cue, ModalityStatus, Words
 from handler.decode import ALWAYS_LISTED, cut_words, to_grey
 from handler.errors import LimitExceeded
 from handler.limits import Limits
 from handler.request import ActivityRequest
-from handler.stream_arrival import Arrived, receive_chunk
+from handler.stream_arrival import receive_chunk
 from handler.stream_options import ChunkOptions
 from handler.stream_state import Presence, StreamState
 from handler.windows import Schedule, Span, build_schedule
 from models.config import Modality, ModelConfig
 
 LAG_SECONDS = 0.5
-"""A modality that ends this long before the longest one of its chunk is over: the others do not wait for it."""
+"""A modality that ends this long before the last thing in its chunk begins is over: the others do not wait for it."""
 
 _EDGE_SECONDS = 1e-9
 """A hop whose end lies this little beyond what is known is complete: both are rounded floats."""
@@ -114,7 +115,7 @@ class _Hops:
             presence=presence,
             statuses=self._statuses(before.statuses),
         )
-        waited = {name for name, (_, end) in spans.items() if not last and end >= stop - LAG_SECONDS}
+        waited = {name for name, (_, end) in spans.items() if not last and end >= found.latest_seconds - LAG_SECONDS}
         num_hops = self._num_complete(state, waited)
         clip = None
         if num_hops > before.next_hop:

@@ -8,6 +8,7 @@ reaches into what follows (AAC's overlap, Opus' preroll, mp3's reservoir).
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -136,17 +137,34 @@ def decode_seconds(packets: Packets, place: int) -> float:
     return float(packets.seconds(ticks)[0])
 
 
-def follows(lead: Lead, stream: VideoStream | AudioStream) -> bool:
-    """Whether a stream's packets go on after ``lead``, with none missing between them."""
+def follows(lead: Lead, stream: VideoStream | AudioStream, *, is_gapless: bool = False) -> bool:
+    """Whether a stream's packets go on after ``lead``, with none missing between them.
+
+    Args:
+        lead: the packets before.
+        stream: what may go on after them.
+        is_gapless: another stream of the same file is known to go on without a gap, so that none is missing here
+            however late the next packet is: screens are recorded as seldom as they change.
+    """
     packets = stream.packets
     codec, setup = stream_kind(stream)
     if lead.kind[0] != codec or setup not in ("", lead.kind[1]):  # in-band set-up stands with the key frames alone
         return False
     tick_seconds = float(packets.time_base)
     has_dts = packets.items[0].dts is not None
-    slack = _GAP_SECONDS + packets.nominal_ticks * tick_seconds * (1 if has_dts else _REORDERED)
+    nominal_seconds = packets.nominal_ticks * tick_seconds * (1 if has_dts else _REORDERED)
+    # WebM does not say how long a frame lasts: the next one may be as late as others are.
+    longest_seconds = max(
+        _longest_step(lead.times[:, 0]) * float(lead.time_base), _longest_step(packets.pts) * tick_seconds
+    )
+    slack = math.inf if is_gapless else _GAP_SECONDS + max(nominal_seconds, longest_seconds)
     begin = decode_seconds(packets, 0)
     return float(lead.times[-1, 2] * lead.time_base) / -2 < begin - lead.stop_seconds <= slack
+
+
+def _longest_step(ticks: NDArray[np.int64]) -> int:
+    """From one time to the next."""
+    return int(np.diff(np.sort(ticks)).max(initial=0))
 
 
 def joined(lead: Lead, packets: Packets) -> Packets:

@@ -19,7 +19,7 @@ from handler.inference import Scorer
 from handler.limits import Limits
 from handler.measures import note_clip, note_windows
 from handler.options import ResolvedOptions, resolve_options
-from handler.packing import PackingError, pack, unpack
+from handler.packing import PackingError, pack, unpack, unpacked_bytes
 from handler.request import ActivityRequest
 from handler.rolling_decision import Decided, DecidedWindows, DecisionRules, RollingDecision
 from handler.rolling_scorer import RollingScorer, RollingState
@@ -94,6 +94,7 @@ class Streams:
         self.scorer = scorer
         self.seal = StreamSeal(os.urandom(MIN_KEY_BYTES) if key is None else key, identity, limits)
         self.limits = limits
+        self._max_unpacked_bytes = _UNPACKED_FACTOR * limits.max_state_bytes
 
     def decode(self, request: ActivityRequest) -> StreamedChunk:
         """Read a chunk's state and decode the chunk.
@@ -179,7 +180,7 @@ class Streams:
         """
         payload = self.seal.unseal(token)
         try:
-            values = unpack(payload, _UNPACKED_FACTOR * self.limits.max_state_bytes)
+            values = unpack(payload, self._max_unpacked_bytes)
             rolling = values["rolling"]
             memory = _Memory(
                 digest=values["digest"],
@@ -201,11 +202,25 @@ class Streams:
     def _seal(self, memory: _Memory) -> str:
         """The token of a state; where it would be too large, without the pictures' packets."""
         try:
-            return self.seal.seal(pack(memory.values()))
+            return self.seal.seal(self._packed(memory))
         except LimitExceeded:
             pictures = {name: replace(each, lead=None) for name, each in memory.stream.pictures.items()}
             lighter = replace(memory, stream=replace(memory.stream, pictures=pictures))
-            return self.seal.seal(pack(lighter.values()))
+            return self.seal.seal(self._packed(lighter))
+
+    def _packed(self, memory: _Memory) -> bytes:
+        """What :meth:`_open` unpacks again.
+
+        Raises:
+            LimitExceeded: it would not.
+        """
+        packed = pack(memory.values())
+        if (size := unpacked_bytes(packed)) > self._max_unpacked_bytes:
+            raise LimitExceeded(
+                f"state: what the stream keeps would have {size} bytes, at most {self._max_unpacked_bytes} are allowed",
+                remedy="Send shorter chunks.",
+            )
+        return packed
 
 
 def check_state(request: ActivityRequest) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import av
 import numpy as np
 
-from tests.media import X264, Picture, frame_image
+from tests.media import MILLISECOND, X264, Picture, frame_image
 
 LONG_GOP = (*X264, ("bf", "3"), ("g", "250"))
 """One long group of pictures with B frames: any cut is inside it."""
@@ -50,9 +50,8 @@ def record(
     with av.open(file, "w", format=container, options=dict(options)) as output:
         video: Any = None if picture is None else _add_picture(output, picture)
         audio: Any = None if sound is None else _add_sound(output, sound)
-        steps = (
-            [] if picture is None else [(place / picture.rate, "video", place) for place in range(picture.num_frames)]
-        )
+        times = [] if picture is None else picture.times_seconds.tolist()
+        steps = [(seconds, "video", place) for place, seconds in enumerate(times)]
         if sound is not None:
             steps += [(place / 10, "audio", place) for place in range(round(sound.seconds * 10))]
         for _, kind, place in sorted(steps):
@@ -70,6 +69,8 @@ def _add_picture(output: Any, picture: Picture) -> Any:
     stream = output.add_stream(picture.codec, rate=picture.rate, options=dict(picture.options))
     stream.width, stream.height, stream.pix_fmt = picture.width, picture.height, picture.pix_fmt
     stream.codec_context.thread_count = 1
+    if picture.pts_ms is not None:
+        stream.codec_context.time_base = MILLISECOND
     return stream
 
 
@@ -83,6 +84,8 @@ def _add_sound(output: Any, sound: Tones) -> Any:
 def _frame(picture: Picture, place: int) -> av.VideoFrame:
     frame = av.VideoFrame.from_ndarray(frame_image(place, picture.width, picture.height), format="rgb24")
     frame.pts, frame.time_base = place, Fraction(1, picture.rate)
+    if picture.pts_ms is not None:
+        frame.pts, frame.time_base = picture.pts_ms[place], MILLISECOND
     return frame
 
 

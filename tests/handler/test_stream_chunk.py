@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from handler.limits import Limits
+from handler.packing import unpack
 from handler.pipeline import ActivityPipeline
 from handler.runtime import choose_runtime
 from models.encoder_config import DepthConfig, VectorConfig
@@ -153,6 +154,22 @@ def test_a_chunk_far_beyond_the_end_is_refused() -> None:
     assert answer["code"] == "limit_exceeded"
 
 
+def test_a_start_beyond_what_was_sent_is_refused() -> None:
+    for state, piece, stop in ((None, pieces()[0], "1.3"), (states()[0], pieces()[1], "2.")):
+        for start in (5.0, 1e9):
+            status, code, message = refused(state, piece, {"start_seconds": start})
+            assert (status, code) == (400, "invalid_options")
+            assert f"chunk.start_seconds is {start:.3f} s, and what was sent ends at {stop}" in message
+
+
+def test_a_picture_that_ends_before_the_start_stays_as_long_as_it_was() -> None:
+    picture = Picture(num_frames=25, width=32, height=32, options=SHORT_GOP)
+    parts = {"video": record("mp4", picture, None), "audio": record("mp4", None, Tones(seconds=60.0))}
+    answer = send(shared(), parts, {"start_seconds": 50.0, "last": True}, OPTIONS)
+    assert answer["status"] == 200
+    assert answer["start_seconds"] == 1.0  # where the picture ends
+
+
 def late() -> bytes:
     """A sound of one second that begins after 700 seconds."""
     return render("matroska", Sound(codec="pcm_s16le", seconds=1.0, pts_ms=tuple(range(700_000, 701_000, 100))))
@@ -275,6 +292,24 @@ def test_a_kserve_body_of_one_chunk_is_answered_and_of_two_refused() -> None:
 
 
 # Sizes
+
+
+def test_a_state_that_could_not_be_unpacked_is_not_given() -> None:
+    pipeline = build(Limits(max_state_bytes=9_000), vectors={"imu": VectorConfig(channels=50, rate_hz=10.0)})
+    rows = {"seconds": [place / 10_000 for place in range(2_000)], "values": [[0.0] * 50] * 2_000}
+    answer = send(pipeline, {"imu": json.dumps(rows)}, {})
+    assert (answer["status"], answer["code"]) == (413, "limit_exceeded")
+    assert "at most 576000 are allowed" in answer["message"]
+
+
+def test_the_frame_that_is_held_is_kept_once() -> None:
+    picture = Picture(num_frames=4, width=32, height=32, options=SHORT_GOP, pts_ms=(0, 40, 80, 200_000))
+    recording = record("mp4", picture, Tones(seconds=1.0), FRAGMENTS)
+    pipeline = build()
+    answer = send(pipeline, {"video": split(recording, fragment_starts(recording)[-1:])[0]}, {})
+    assert answer["stream"]["clock_seconds"] < 1.1
+    state = unpack(pipeline.streams.seal.unseal(answer["state"]), 1_000_000)
+    assert len(state["stream"]["pictures"]["video"]["frames"]) == 0
 
 
 def test_states_of_the_demo_model_on_a_busy_picture_are_bounded() -> None:

@@ -6,6 +6,7 @@ import json
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -101,6 +102,36 @@ def test_files_that_are_cut_inside_a_group_of_pictures(cuts: set[int]) -> None:
     recording = record("mp4", PICTURE, SOUND)
     pieces = cut_files(recording, [cut / 10 + 0.03 for cut in sorted(cuts)])
     check(recording, [({"video": piece}, {}) for piece in pieces])
+
+
+STEPS_MS = tuple(int(step) for step in np.random.default_rng(5).integers(10, 130, 70))
+UNEVEN = tuple(int(time) for time in np.cumsum((0, *STEPS_MS)))
+SELDOM = (0, 30, 70, 100, 900, 930, 1400, 1700, 1900, 2300, 2330, 2800, 3200, 3600)
+
+
+@pytest.mark.parametrize("sound", [None, Tones("libopus", seconds=4.0)], ids=["silent", "heard"])
+def test_frames_of_a_browser_come_when_they_want(sound: Tones | None) -> None:
+    picture = Picture("libvpx", num_frames=len(UNEVEN), width=32, height=32, options=VP8, pts_ms=UNEVEN)
+    recording = record("webm", picture, sound, CLUSTERS)
+    pieces = split(recording, fragment_starts(recording))
+    assert len(pieces) > 5
+    assert_same(stream(shared(), [({"video": piece}, {}) for piece in pieces], OPTIONS), expected(recording))
+
+
+def test_a_picture_goes_on_where_its_sound_does_however_late_its_next_frame_is() -> None:
+    picture = Picture("libvpx", num_frames=len(SELDOM), width=32, height=32, options=VP8, pts_ms=SELDOM)
+    for sound, status in ((Tones("libopus", seconds=4.0), 200), (None, 422)):
+        recording = record("webm", picture, sound, CLUSTERS)
+        first, second = cut_files(recording, [0.85], "webm")  # the next frame is 0.8 s late, the others less than 0.1
+        state = send(shared(), {"video": first}, {})["state"]
+        assert send(shared(), {"video": second}, {}, None, state)["status"] == status
+
+
+def test_a_frame_that_lasts_long_ends_no_sound() -> None:
+    picture = Picture(num_frames=4, width=32, height=32, options=SHORT_GOP, pts_ms=(0, 1300, 1400, 4400))
+    recording = record("mp4", picture, Tones(seconds=5.0), FRAGMENTS)
+    pieces = split(recording, fragment_starts(recording))
+    assert_same(stream(shared(), [({"video": piece}, {}) for piece in pieces], OPTIONS), expected(recording))
 
 
 @pytest.mark.parametrize("container", ["mp4", "matroska"])
