@@ -18,7 +18,7 @@ RECIPES = sorted((CONFIG / "recipes").iterdir())
 
 def test_there_is_nothing_else_under_config() -> None:
     assert sorted(path.name for path in CONFIG.iterdir()) == [
-        *("grafana-dashboard.json", "log4j2.xml", "metrics.yaml", "model-config.yaml"),
+        *("grafana-dashboard.json", "log4j2.xml", "metrics.yaml", "model-config.yaml", "nginx.conf.template"),
         *("prometheus-alerts.yml", "recipes", "splits"),
     ]
     assert "demo.yaml" in [path.name for path in RECIPES]
