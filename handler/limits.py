@@ -63,6 +63,14 @@ class Limits(Settings):
     max_lead_bytes: PositiveInt = 128 * 1024
     """Bytes of encoded video that a stream's state keeps for a chunk that begins inside a group of pictures."""
 
+    @property
+    def shorter(self) -> str:
+        """What to do about a recording that lasts too long."""
+        if self.max_duration_seconds < self.max_streamed_seconds:
+            streamed = f'with the option {{"stream": true}} one of up to {self.max_streamed_seconds:g} s is answered'
+            return f"Send a shorter clip, or the recording in chunks; by REST, {streamed}."
+        return "Send a shorter clip, or the recording in chunks."
+
     def shared_by(self, num_instances: int) -> Self:
         """The limits on each of the instances of one KServe body, whose clips together last no longer than a request's.
 

@@ -83,6 +83,7 @@ def describe_faults(model: type[BaseModel], error: ValidationError) -> str:
 def _plain(message: str) -> str:
     """Pydantic's message in the words of YAML and JSON."""
     message = re.sub(r" after validation, not \d+", "", message.removeprefix("Value error, "))
+    message = re.sub(r"\bvalid dictionary( or instance of \w+)?", "mapping of keys to values", message)
     return re.sub(r"\b([Tt])uple\b", lambda found: "List" if found[1] == "T" else "list", message)
 
 

@@ -175,6 +175,16 @@ def test_limits_say_the_value_and_the_limit(limits: Limits, message: str) -> Non
         open_container(render("mp4", H264, Sound()), limits)
 
 
+def test_a_recording_that_is_too_long_is_told_of_streams() -> None:
+    for limits, remedy in (
+        (Limits(max_duration_seconds=1.0, max_streamed_seconds=90.0), r'by REST, .* \{"stream": true\} .* up to 90 s'),
+        (Limits(max_duration_seconds=1.0, max_streamed_seconds=1.0), r"or the recording in chunks\.$"),
+    ):
+        with pytest.raises(LimitExceeded) as caught:
+            open_container(render("mp4", H264, Sound()), limits)
+        assert re.search(remedy, caught.value.remedy)
+
+
 def test_a_gap_between_picture_and_sound_counts_as_duration() -> None:
     picture = Picture(codec="ffv1", num_frames=5, pts_ms=tuple(range(50_000, 50_200, 40)))
     with pytest.raises(LimitExceeded, match=r"the clip lasts 5\d\.\d+ s or more, the limit is 40 s"):

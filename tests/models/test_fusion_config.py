@@ -39,7 +39,7 @@ def test_the_kind_chooses_and_goes_through_json() -> None:
         ({"latents": 3}, "unknown key 'fusion.latents' (known keys: cross_depth, heads, kind, learned_length, "),
         ({"kind": "percever"}, f"'fusion.kind' is 'percever' (known kinds: {', '.join(FUSIONS)})"),
         ({"kind": ["early"]}, "'fusion.kind' is ['early'] (known kinds: early, "),
-        (3, "'fusion' is 3: input should be a valid dictionary"),
+        (3, "'fusion' is 3: input should be a mapping of keys to values"),
         ({"kind": "late", "combine": "sum"}, "'fusion.combine' is 'sum': input should be 'mean', 'concat' or"),
         ({"positions": "rotary"}, "'fusion.positions' is 'rotary': input should be 'sinusoidal', 'temporal',"),
         ({"kind": "hierarchical", "order": ["audio", "video"]}, "it must name each modality once (video, audio, text)"),
