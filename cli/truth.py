@@ -47,6 +47,8 @@ class Readiness:
     """How many workers are READY, with a process that runs."""
 
 
+UNSEEN = "the server has not been looked at yet"
+NOT_RUNNING = "the server is not running"
 UNASKED = "no canary has been asked yet"
 
 
@@ -129,8 +131,10 @@ class Watch:
         """How it is now."""
         with self._lock:
             look, seen = self._look, dict(self._seen)
-        if look.record is None or not is_up(look.record):
-            return Readiness(False, look.trouble or "the server is not running")
+        if look.record is None:
+            return Readiness(False, look.trouble or UNSEEN)
+        if not is_up(look.record):
+            return Readiness(False, look.trouble or NOT_RUNNING)
         if time.monotonic() - look.at > STALE_SECONDS:
             return Readiness(False, look.trouble or "TorchServe does not say which workers it has")
         now = seen.get(look.default, Seen())
@@ -143,15 +147,24 @@ class Watch:
         while not self._ended.is_set():
             try:
                 record = require_record(self._run_dir)
-                with build_management(record, timeout_seconds=STALE_SECONDS) as management:
-                    while is_up(record) and not self._ended.is_set():
-                        versions = {each.version: each for each in management.describe(record.model, "all")}
-                        self._note(record, versions, management.describe(record.model)[0].version)
-                        self._ended.wait(POLL_SECONDS)
+                if is_up(record):
+                    self._follow(record)
+                if not is_up(record):
+                    self._note_trouble(NOT_RUNNING)
             except (ClientError, CommandError) as exc:
-                with self._lock:
-                    self._look = replace(self._look, trouble=exc.message)
+                self._note_trouble(exc.message)
             self._ended.wait(POLL_SECONDS)
+
+    def _follow(self, record: ServerRecord) -> None:
+        with build_management(record, timeout_seconds=STALE_SECONDS) as management:
+            while is_up(record) and not self._ended.is_set():
+                versions = {each.version: each for each in management.describe(record.model, "all")}
+                self._note(record, versions, management.describe(record.model)[0].version)
+                self._ended.wait(POLL_SECONDS)
+
+    def _note_trouble(self, reason: str) -> None:
+        with self._lock:
+            self._look = replace(self._look, trouble=reason)
 
     def _note(self, record: ServerRecord, versions: Mapping[str, ModelVersion], default: str) -> None:
         found = {name: find_live_workers(version) for name, version in versions.items()}

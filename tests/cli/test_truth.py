@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from cli.app import app
 from cli.probe import WorkerProcess, find_live_workers
 from cli.processes import start_ticks
 from cli.record import ServerRecord
-from cli.truth import Seen, Watch
+from cli.truth import NOT_RUNNING, UNSEEN, Seen, Watch
 from client.management import ModelVersion, Worker
 from tests.cli.test_record import build_record
 
@@ -69,11 +70,19 @@ def test_a_process_that_has_ended_and_was_not_asked_for_does_not_count() -> None
         assert Path(f"/proc/{process.pid}").exists()
 
 
+def test_what_has_not_been_looked_at_is_not_said_to_have_ended(tmp_path: Path) -> None:
+    assert Watch(tmp_path).state().reason == UNSEEN
+
+
 def test_without_a_server_nothing_is_ready(tmp_path: Path) -> None:
     with Watch(tmp_path) as watch:
         assert not watch.state().ready
         build_record(tmp_path).write()
-        assert watch.state().reason in {"the server is not running", f"No server was started from {tmp_path}."}
+        assert watch.state().reason in {UNSEEN, NOT_RUNNING, f"No server was started from {tmp_path}."}
+        deadline = time.monotonic() + 10
+        while watch.state().reason != NOT_RUNNING and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert watch.state().reason == NOT_RUNNING
     result = CliRunner().invoke(app, ["ready", "--run-dir", str(tmp_path)])
     assert result.exit_code == 1
     assert result.stdout.startswith("not ready: ")
