@@ -125,8 +125,8 @@ class JsonView:
         answer = {key: value for key, value in seen.answer.values.items() if key not in ("status", "state")}
         line = {
             "chunk": seen.number,
-            "chunk_start_seconds": seen.chunk.start_seconds,
-            "chunk_stop_seconds": seen.chunk.stop_seconds,
+            "chunk_start_seconds": round(seen.chunk.start_seconds, 6),
+            "chunk_stop_seconds": round(seen.chunk.stop_seconds, 6),
             "latency_seconds": round(seen.answer.latency_seconds, 6),
             "lag_seconds": round(seen.lag_seconds, 6),
             "dropped_chunks": seen.num_dropped,

@@ -106,7 +106,20 @@ def cut_source(source: Source, chunk_seconds: float, *, encode: bool = False) ->
         # A live source counts from anywhere, and an mp3 counts its encoder's delay: such streams begin at zero.
         from_zero=not is_file or source.container == "mp3",
     )
-    yield from cutter.cut(packets)
+    try:
+        yield from cutter.cut(packets)
+    except NothingCame as exc:
+        if not source.ended_by:
+            raise
+        raise SourceUnusable(
+            f"The source broke off before its first packet: {source.ended_by}.",
+            remedy="An mp4 or mov whose index stands at its end plays only from a server that answers requests for a "
+            "part of a file (HTTP's Range), or once it is fetched: `-movflags +faststart` writes the index first.",
+        ) from exc
+
+
+class NothingCame(SourceUnusable):
+    """Not one packet came."""
 
 
 class Cutter:
@@ -205,7 +218,7 @@ class Cutter:
 
     def _emit(self, cut: Fraction | None) -> Chunk:
         if not self._held:
-            raise SourceUnusable("The source gave no packet.", remedy="Check that it holds a picture or a sound.")
+            raise NothingCame("The source gave no packet.", remedy="Check that it holds a picture or a sound.")
         taken, kept = self._held, list[Held]()
         if cut is not None:
             taken, kept = _split(self._held, cut)

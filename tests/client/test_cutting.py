@@ -3,8 +3,11 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import av
@@ -275,6 +278,20 @@ def test_what_is_no_source_is_said_with_a_remedy(tmp_path: Path, closed_port: in
         assert remedy in caught.value.remedy
     with pytest.raises(SourceUnusable, match=r"no file missing\.mp4"):
         read_address("missing.mp4")
+
+
+def test_an_index_at_the_end_is_said_to_need_a_server_that_can_go_back(tmp_path: Path) -> None:
+    data = render("mp4", Picture(num_frames=50, options=SHORT_GROUPS))
+    index, filling = data.index(b"moov") - 4, 2**20  # more than FFmpeg keeps of what it has read
+    far = data[:index] + filling.to_bytes(4) + b"free" + bytes(filling - 8) + data[index:]
+    (tmp_path / "clip.mp4").write_bytes(far)
+    quiet = type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(quiet, directory=str(tmp_path))) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(SourceUnusable, match="broke off before its first packet") as caught:
+            list(cut_file(f"http://127.0.0.1:{server.server_port}/clip.mp4", 1.0))
+        server.shutdown()
+    assert "faststart" in caught.value.remedy
 
 
 def test_an_address_is_opened_so_that_its_packets_come_whole_and_soon() -> None:
