@@ -311,7 +311,7 @@ def _moments(explained: Explained, segment: SegmentExplanation) -> str:
     for name, moments in segment.moments.items():
         heavy = [moment for moment in moments if moment.weight >= MIN_WEIGHT]
         if not heavy:
-            told.append(f"<p>{escape(name.capitalize())}: no single moment, each can go.</p>")
+            told.append(f"<p>{escape(name.capitalize())}: no single moment, any one can be left out.</p>")
         elif name == "video" and explained.clip.frames is not None:
             told.append(_frames(explained.clip.frames, explained, heavy))
         elif name == "text":
