@@ -81,7 +81,9 @@ def decode_onto(line: SoundLine, stream: AudioStream) -> Iterator[Placed]:
     try:
         for frame in _decode_all(stream):
             seconds = None if frame.pts is None else frame.pts * time_base.numerator / time_base.denominator - zero
-            yield from line.append(read_samples(frame), read_format(frame), seconds)
+            form = read_format(frame)
+            line.check(form)
+            yield from line.append(read_samples(frame), form, seconds)
         yield from line.finish()
     except ActivityError:
         raise
@@ -119,9 +121,10 @@ def read_format(frame: av.AudioFrame) -> SoundFormat:
 
 def read_samples(frame: av.AudioFrame) -> NDArray[Any]:
     """A decoded frame's ``(C, L)`` samples in its own format."""
-    dtype = sample_type(frame.format.name)
+    dtype, channels = sample_type(frame.format.name), frame.layout.nb_channels
     if frame.format.is_planar:
-        return np.stack([np.frombuffer(memoryview(plane), dtype, frame.samples) for plane in frame.planes])
-    channels = frame.layout.nb_channels
+        # PyAV counts planes up to a null pointer, which eight or more have none of: what follows lies anywhere.
+        planes = frame.planes[:channels]
+        return np.stack([np.frombuffer(memoryview(plane), dtype, frame.samples) for plane in planes])
     packed = np.frombuffer(memoryview(frame.planes[0]), dtype, frame.samples * channels)
     return packed.reshape(frame.samples, channels).T

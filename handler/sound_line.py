@@ -132,6 +132,14 @@ class SoundLine:
             return None
         return replace(self._state, resampler=self._resampler.state)
 
+    def check(self, form: SoundFormat) -> None:
+        """Hold a format against the limits before its samples are touched.
+
+        Raises:
+            LimitExceeded: a sample rate or a number of channels out of bounds.
+        """
+        check_sound(form.rate, form.channels, self._limits)
+
     def append(self, samples: NDArray[Any], form: SoundFormat, seconds: float | None) -> Iterator[Placed]:
         """Lay samples ``(C, L)`` of a format at a time; None continues. Gives what has found its place.
 

@@ -144,6 +144,7 @@ def continue_sound(
     try:
         placed: list[Placed] = []
         for frame in _decode(stream, lead, cuts_start=_cuts_start(stream, before, lead, is_fragment=is_fragment)):
+            line.check(read_format(frame))
             found, form, seconds = _counted(frame, stream, start_seconds, stop_seconds)
             num_decoded += found.shape[1]
             if found.shape[1]:

@@ -106,6 +106,32 @@ def test_six_channels(codec: str) -> None:
     assert np.abs(waveform.samples - expected).max() < 1e-4
 
 
+@pytest.mark.parametrize("form", ["fltp", "s16p", "s16"])
+def test_eight_channels_are_eight(form: str) -> None:
+    frame = av.AudioFrame(format=form, layout="7.1", samples=512)
+    whole = np.arange(8 * 512, dtype=np.float32 if form == "fltp" else np.int16)
+    rows = [whole] if form == "s16" else np.split(whole, 8)
+    for place, row in enumerate(rows):
+        frame.planes[place].update(row.tobytes() + bytes(frame.planes[place].buffer_size - row.nbytes))
+    samples = audio.read_samples(frame)  # of a ninth plane, which PyAV makes up, the process would die
+    assert np.array_equal(samples, whole.reshape(512, 8).T if form == "s16" else whole.reshape(8, 512))
+
+
+def test_channels_are_counted_before_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = audio.read_samples
+    seen: list[int] = []
+
+    def noted(frame: av.AudioFrame) -> NDArray[np.generic]:
+        seen.append(frame.layout.nb_channels)
+        return read(frame)
+
+    monkeypatch.setattr(audio, "read_samples", noted)
+    stereo, six = (render("adts", Sound(channels=channels, rate=48_000)) for channels in (2, 6))
+    with pytest.raises(LimitExceeded, match="the sound has 6 channels, the limit is 2"):
+        decode(stereo + six, Limits(max_channels=2))
+    assert set(seen) == {2}
+
+
 def blocks(*starts_ms: int) -> Waveform:
     """Blocks of 100 ms of sound that begin at these times."""
     sound = Sound(codec="pcm_f32le", seconds=len(starts_ms) / 10, hertz=50.0, pts_ms=starts_ms)  # whole periods
