@@ -103,8 +103,9 @@ def front(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
 def test_with_no_server_behind_it_a_client_is_told_to_ask_later(front: Running) -> None:
     with RestClient(front.rest) as client, pytest.raises(Overloaded, match="no server answers behind the front"):
         client.predict(text="hi")
-    ready = httpx.get(f"{front.rest}/ready", trust_env=False)
-    assert (ready.status_code, ready.json()["ready"]) == (503, False)
+    for path in ("/ready", "/v2/health/ready"):
+        ready = httpx.get(f"{front.rest}{path}", trust_env=False)
+        assert (ready.status_code, ready.json()["ready"]) == (503, False)
 
 
 def test_by_grpc_too(front: Running) -> None:
