@@ -11,6 +11,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.sidedata.sidedata import SideDataContainer
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
@@ -82,7 +83,9 @@ def orient(image: NDArray[np.uint8], frame: av.VideoFrame) -> NDArray[np.uint8]:
 def _display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int] | None:
     """``a, b, c, d`` of the display matrix, nine native int32 in rows of (a, b, u), (c, d, v), (x, y, w)."""
     try:
-        side_data: Any = frame.side_data
+        # Not frame.side_data: the frame keeps that, which keeps the frame, and its pixels stay until the next garbage
+        # collection of the oldest generation, hundreds of clips later.
+        side_data: Any = SideDataContainer(frame)  # type: ignore[call-arg]  # which the stub leaves out
         matrix = side_data["DISPLAYMATRIX"]
     except (KeyError, ValueError):  # none, or side data of a kind that PyAV does not know
         return None

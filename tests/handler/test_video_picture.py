@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 
 import av
@@ -93,3 +94,19 @@ def test_one_decode_thread() -> None:
         decode_frames(container, np.zeros(1), SIZE, LIMITS)
         assert container.video is not None
         assert container.video.handle.codec_context.thread_count == 1
+
+
+def test_no_frame_waits_for_the_garbage_collector() -> None:
+    data = with_display_matrix(render("mp4", Picture(options=X264)), (0, 1, -1, 0))
+    with open_container(data, LIMITS) as container:
+        gc.collect()
+        gc.disable()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        try:
+            decode_frames(container, np.arange(4) / 4, SIZE, LIMITS)
+            gc.collect()
+            assert not [each for each in gc.garbage if isinstance(each, av.VideoFrame)]
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+            gc.enable()
