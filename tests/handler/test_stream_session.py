@@ -127,6 +127,24 @@ def test_a_picture_goes_on_where_its_sound_does_however_late_its_next_frame_is()
         assert send(shared(), {"video": second}, {}, None, state)["status"] == status
 
 
+@pytest.mark.parametrize(("container", "codec"), [("mp4", "aac"), ("mp4", "libmp3lame"), ("webm", "libopus")])
+def test_files_that_were_encoded_one_by_one_follow_each_other(container: str, codec: str) -> None:
+    """Each begins with its own encoder's delay, which lies before the end of the last."""
+    picture = Picture("libx264" if container == "mp4" else "libvpx", num_frames=25, width=32, height=32)
+    recording = record(container, picture, Tones(codec, seconds=1.0))
+    chunks: list[Chunk] = [({"video": recording}, {"offset_seconds": float(place)}) for place in range(5)]
+    streamed = stream(shared(), chunks, OPTIONS)
+    assert streamed.last["duration_seconds"] == pytest.approx(5.0, abs=0.05)
+    assert not any("gap_seconds" in answer["stream"] for answer in streamed.answers)
+    first = send(shared(), {"video": recording}, {})
+    assert send(shared(), {"video": recording}, {}, None, first["state"])["code"] == "chunk_out_of_order"
+    alone = record(
+        "adts" if codec == "aac" else "ogg" if codec == "libopus" else "mp3", None, Tones(codec, seconds=1.0)
+    )
+    first = send(shared(), {"audio": alone}, {})
+    assert send(shared(), {"audio": alone}, {}, None, first["state"])["code"] == "chunk_out_of_order"
+
+
 def test_a_frame_that_lasts_long_ends_no_sound() -> None:
     picture = Picture(num_frames=4, width=32, height=32, options=SHORT_GOP, pts_ms=(0, 1300, 1400, 4400))
     recording = record("mp4", picture, Tones(seconds=5.0), FRAGMENTS)
