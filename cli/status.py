@@ -65,7 +65,7 @@ def status(
             return
         snapshot = observer.look()
     if as_json:
-        _print_json(snapshot)
+        print(json.dumps({"addresses": _addresses(record), **snapshot.to_json()}), flush=True)
         return
     console.print(server_table(record))
     console.print(workers_table(snapshot))
@@ -115,6 +115,16 @@ def _shown(console: Console, *, as_json: bool) -> Iterator[Show]:
         return
     with Live(console=console, auto_refresh=False) as live:
         yield lambda snapshot, trouble: live.update(live_view(snapshot, trouble), refresh=True)
+
+
+def _addresses(record: ServerRecord) -> dict[str, str]:
+    return {
+        "rest": record.inference_url,
+        "grpc": record.grpc_target,
+        "management": record.management_url,
+        "grpc_management": record.grpc_management_target,
+        "metrics": record.metrics_url,
+    }
 
 
 def _print_json(snapshot: Snapshot) -> None:

@@ -186,6 +186,8 @@ def test_status_prints_tables_and_lines(server: ServerRecord) -> None:
     run_dir = ["--run-dir", server.run_dir]
     tables = CliRunner().invoke(app, ["status", *run_dir])
     assert (tables.exit_code, "REST" in tables.stdout, "PSS" in tables.stdout) == (0, True, True)
+    once = json.loads(CliRunner().invoke(app, ["status", *run_dir, "--json"]).stdout)
+    assert (once["addresses"]["rest"], once["addresses"]["metrics"]) == (server.inference_url, server.metrics_url)
     lines = CliRunner().invoke(app, ["status", *run_dir, "--watch", "--ticks", "2", "--interval", "0.1"])
     assert "of 1 workers ready" in lines.stdout
     assert "windows/s" in lines.stdout.splitlines()[-1]
