@@ -261,7 +261,7 @@ def read_options(text: str | None, shown: Format) -> dict[str, Any]:
     """The request's options: the JSON object in ``text``, with the format that ``shown`` needs.
 
     Raises:
-        typer.BadParameter: when the text is no JSON object, or names another format.
+        typer.BadParameter: when the text is no JSON object, names another format, or asks for what is no table.
     """
     try:
         options = parse_json(text) if text else {}
@@ -272,6 +272,8 @@ def read_options(text: str | None, shown: Format) -> dict[str, Any]:
     wanted = "json" if shown is Format.table else shown.value
     if options.get("format", wanted) != wanted:
         raise typer.BadParameter(f"--options asks for the format '{options['format']}', --format for '{shown.value}'")
+    if options.get("stream") is True and shown is Format.table:
+        raise typer.BadParameter("--options asks for lines as they come (stream): add --format ndjson, or leave it out")
     # JSON is the server's default: left out, a clip alone can go as one raw body.
     return options if wanted == "json" else {**options, "format": wanted}
 

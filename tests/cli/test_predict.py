@@ -140,6 +140,7 @@ def test_a_wrong_command_ends_with_2(server: FakeServer, arguments: list[str]) -
         (None, Format.vtt, {"format": "vtt"}),
         ('{"top_k": 1}', Format.srt, {"top_k": 1, "format": "srt"}),
         ('{"format": "vtt"}', Format.vtt, {"format": "vtt"}),
+        ('{"stream": true}', Format.ndjson, {"stream": True, "format": "ndjson"}),
     ],
 )
 def test_options_get_the_format_that_is_shown(text: str | None, shown: Format, expected: dict[str, Any]) -> None:
@@ -153,6 +154,7 @@ def test_options_get_the_format_that_is_shown(text: str | None, shown: Format, e
         ('{"threshold": NaN}', "is no JSON"),
         ("[1]", "must be a JSON object"),
         ('{"format": "srt"}', "asks for the format 'srt'"),
+        ('{"stream": true}', "add --format ndjson"),
     ],
 )
 def test_options_that_cannot_be_meant_are_refused(text: str, message: str) -> None:
