@@ -36,6 +36,9 @@ from models.fingerprint import checkpoint_fingerprint
 _UNPACKED_FACTOR = 64
 """What the state of a token may have more bytes than the token: silence and black packs well."""
 
+_OTHER_SHAPES = (PackingError, AttributeError, IndexError, KeyError, TypeError, ValueError)
+"""What comes of reading a state that is signed, and made by code that put other things into it."""
+
 
 @dataclass(frozen=True)
 class _Memory:
@@ -132,10 +135,8 @@ class Streams:
             state=None if memory is None else memory.rolling,
         )
         rules = DecisionRules.of(self.config, options)
-        if memory is None:
-            decision = RollingDecision(rules, state.start_seconds)
-        else:
-            decision = RollingDecision.restore(rules, memory.decision)
+        begun = None if memory is None else _restored(rules, memory.decision)
+        decision = begun or RollingDecision(rules, state.start_seconds)
         before = decision.num_windows
         clip = streamed.chunk.clip
         final = decision.push(scorer.push(clip).scores) if clip is not None else _nothing(decision)
@@ -188,10 +189,8 @@ class Streams:
                 rolling=RollingState(rolling["next_hop"], rolling["hops"], rolling["masks"], rolling["num_hops"]),
                 decision=values["decision"],
             )
-        except (PackingError, KeyError, TypeError, ValueError) as exc:
-            raise StateInvalid(
-                "state: of another version of this service", remedy="Begin the stream anew, without a state."
-            ) from exc
+        except _OTHER_SHAPES as exc:
+            raise _other_version() from exc
         if memory.digest != options_digest(options):
             raise StateForeign(
                 "state: the stream began with other options",
@@ -234,6 +233,22 @@ def check_state(request: ActivityRequest) -> None:
             "options: a state is for the chunks of a stream, and this request is none",
             remedy='Send the options {"chunk": {}} with it.',
         )
+
+
+def _other_version() -> StateInvalid:
+    return StateInvalid("state: of another version of this service", remedy="Begin the stream anew, without a state.")
+
+
+def _restored(rules: DecisionRules, values: Mapping[str, Any]) -> RollingDecision:
+    """A decision as it was exported.
+
+    Raises:
+        StateInvalid: by a version of the code that exported others.
+    """
+    try:
+        return RollingDecision.restore(rules, values)
+    except _OTHER_SHAPES as exc:
+        raise _other_version() from exc
 
 
 def _nothing(decision: RollingDecision) -> Decided:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from handler.limits import Limits
-from handler.packing import unpack
+from handler.packing import pack, unpack
 from handler.pipeline import ActivityPipeline
 from handler.runtime import choose_runtime
 from models.encoder_config import DepthConfig, VectorConfig
@@ -213,6 +213,22 @@ def test_a_changed_state_is_invalid() -> None:
 def test_a_signed_state_that_is_none_is_invalid() -> None:
     for payload in (b"", b"not packed", bytes(100)):
         assert refused(shared().streams.seal.seal(payload), pieces()[1])[:2] == (400, "state_invalid")
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [(("stream", "pictures"), []), (("stream", "times"), [0.0]), (("rolling",), 1), (("decision",), {"more": 1})],
+    ids=str,
+)
+def test_a_signed_state_of_another_shape_is_invalid(place: tuple[str, ...], value: Any) -> None:
+    seal = shared().streams.seal
+    values = unpack(seal.unseal(states()[0]), 10_000_000)
+    *ways, last = place
+    inner = values
+    for way in ways:
+        inner = inner[way]
+    inner[last] = value
+    assert refused(seal.seal(pack(values)), pieces()[1])[:2] == (400, "state_invalid")
 
 
 def test_a_state_of_another_model_or_other_options_is_foreign() -> None:
