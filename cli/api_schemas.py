@@ -16,7 +16,7 @@ from typing import Any, get_args
 
 from cli.api_answers import NDJSON_LINES, answer_schemas, array, either, obj, ref, text
 from handler.errors import ActivityError
-from handler.kserve import ANSWER, MAX_ID_CHARACTERS
+from handler.kserve.body import ANSWER, MAX_ID_CHARACTERS
 from handler.limits import Limits
 from handler.options import RequestOptions
 from handler.request import MEDIA, known_names

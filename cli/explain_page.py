@@ -22,8 +22,8 @@ from cli.explain_tracks import (
     waveform,
 )
 from handler.clip import Clip, Cue
-from handler.explanation import Explanation, SegmentExplanation
-from handler.occlusion import Moment
+from handler.explain.explanation import Explanation, SegmentExplanation
+from handler.explain.occlusion import Moment
 from handler.response import Prediction, WindowScores
 from handler.windows import Span
 from models.config import Modality

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cli.errors import CommandError
-from handler.stream_token import KEY_FILE_NAME, KEY_FILE_VARIABLE, KEY_VARIABLE, load_stream_key
+from handler.stream.token import KEY_FILE_NAME, KEY_FILE_VARIABLE, KEY_VARIABLE, load_stream_key
 from models.settings import SettingsError
 
 

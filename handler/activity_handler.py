@@ -13,7 +13,10 @@ from ts.metrics.metric_type_enum import MetricTypes
 from ts.protocol.otf_message_handler import create_predict_response
 from ts.torch_handler.base_handler import BaseHandler
 
-from handler import delivery, kserve, limits, log_lines, measures, pipeline, request, response, runtime, stream_token
+from handler import limits, log_lines, measures, pipeline, request, response, runtime
+from handler.kserve import body as kserve
+from handler.recordings import delivery
+from handler.stream import token as stream_token
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from handler.errors import InvalidOptions
 from handler.label_choice import ByModality, LabelChoice, Labels, TemplatesBySpace, choose_labels
 from handler.limits import Limits
-from handler.stream_options import ChunkOptions
+from handler.stream.options import ChunkOptions
 from handler.strict_json import JsonError, json_kind, parse_json
 from models.config import ModelConfig, WindowConfig
 from models.settings import Settings, SettingsError
@@ -65,9 +65,9 @@ class RequestOptions(Settings):
     format: AnswerFormat = "json"
     """Of the answer; an error is JSON in any case."""
     stream: Annotated[bool, Field(strict=True)] = False
-    """Send the answer line by line while the recording is being read (:mod:`handler.streamed_answer`)."""
+    """Send the answer line by line while the recording is being read (:mod:`handler.recordings.answer`)."""
     chunk: ChunkOptions | None = None
-    """The request is the next piece of a stream whose state the client keeps (:mod:`handler.stream_session`)."""
+    """The request is the next piece of a stream whose state the client keeps (:mod:`handler.stream.session`)."""
 
     @model_validator(mode="after")
     def _streamable(self) -> Self:

@@ -21,23 +21,23 @@ from typing import Any, Self
 from handler.clip import Clip
 from handler.description import Describer, check_descriptions
 from handler.errors import ActivityError
-from handler.explanation import check_explained, explain, explainable_hops, score_encoded
+from handler.explain.explanation import check_explained, explain, explainable_hops, score_encoded
 from handler.guard import guarded
 from handler.inference import ScoredWindows
-from handler.kserve import Instance, Unfolded, check_alone, fold, unfold
+from handler.kserve.body import Instance, Unfolded, check_alone, fold, unfold
 from handler.limits import Limits
 from handler.measures import Measures, Outcome, measuring, note_clip, note_parts, note_windows, stage
 from handler.options import ResolvedOptions, resolve_options, with_explanation
-from handler.pieces import HOPS_PER_PIECE, Pieces, decode_pieces
-from handler.recording import ReadClip, decode_anew, read_clip
+from handler.recordings.answer import StreamedAnswer, check_streamable, respond_in_lines
+from handler.recordings.pieces import HOPS_PER_PIECE, Pieces, decode_pieces
+from handler.recordings.recording import ReadClip, decode_anew, read_clip
 from handler.request import ActivityRequest, parse_request
 from handler.response import Prediction, Response, WindowScores, render_error
 from handler.runtime import Runtime, choose_runtime
 from handler.segments import build_segments, rank_activities
 from handler.smoothing import ActivitySmoothing
-from handler.stream_response import render_any
-from handler.stream_session import StreamedChunk, Streams, check_state
-from handler.streamed_answer import StreamedAnswer, check_streamable, respond_in_lines
+from handler.stream.response import render_any
+from handler.stream.session import StreamedChunk, Streams, check_state
 from handler.transcription import Transcriber, split_transcription
 from handler.zero_shot import ZeroShotScorer, build_scorer
 from models.checkpoint import Checkpoint, load_checkpoint
@@ -121,7 +121,7 @@ class ActivityPipeline:
 
         Args:
             raw: one mapping a request, as TorchServe gives it (:mod:`handler.request`); a KServe body may hold several
-                (:mod:`handler.kserve`), which are answered together.
+                (:mod:`handler.kserve.body`), which are answered together.
             request_ids: for the log, one a request.
             explained: the places of the requests that get an explanation, whether their options name it or not.
 
@@ -291,7 +291,7 @@ class ActivityPipeline:
     def _prepare(
         self, request: ActivityRequest, limits: Limits
     ) -> tuple[ActivityRequest, ResolvedOptions, Callable[..., Pieces]]:
-        """What is decoded of a request, its options, and what opens it: see :func:`handler.pieces.decode_pieces`."""
+        """What is decoded of a request, its options, and what opens it (:mod:`handler.recordings.pieces`)."""
         options = resolve_options(request.options, self.config)
         check_descriptions(request.options, self.config)
         check_state(request)

@@ -18,7 +18,7 @@ from handler.answer_text import encode_line as encode_line  # noqa: PLC0414 - of
 from handler.answer_text import render_ndjson, render_srt, render_vtt
 from handler.clip import Cue, ModalityStatus
 from handler.errors import ActivityError
-from handler.explanation import Explanation, explanation_values
+from handler.explain.explanation import Explanation, explanation_values
 from handler.options import AnswerFormat
 from handler.segments import Activity, Segment
 from handler.windows import Schedule, Span, WindowSelection

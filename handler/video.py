@@ -30,10 +30,10 @@ from numpy.typing import NDArray
 
 from handler.container import VIDEO_CODECS, Container, VideoStream, decoder_options
 from handler.errors import ActivityError, LimitExceeded, UndecodableMedia, UnsupportedMedia
-from handler.frame_pieces import FramePieces
 from handler.limits import Limits
 from handler.packets import REMEDY, Packets
 from handler.picture import Converter, Geometry, check_pixels
+from handler.recordings.frame_pieces import FramePieces
 
 _ROUNDING_SECONDS = 1e-6
 """A frame that starts this little after a wanted time counts as shown: both are rounded floats."""

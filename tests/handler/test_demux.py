@@ -24,12 +24,12 @@ from handler.decode import decode_request
 from handler.errors import ActivityError, LimitExceeded, UndecodableMedia
 from handler.limits import Limits
 from handler.packets import skipped_samples
-from handler.pieces import ModalityFailed, decode_pieces
+from handler.recordings.pieces import ModalityFailed, decode_pieces
 from handler.video import decode_frame_pieces, decode_frames
+from tests.handler.recordings.test_pieces import check_same, everything, with_larger_end
+from tests.handler.recordings.test_sound_pieces import LATE
 from tests.handler.requests import make_request
 from tests.handler.test_audio import LOSSLESS, LOSSY
-from tests.handler.test_pieces import check_same, everything, with_larger_end
-from tests.handler.test_sound_pieces import LATE
 from tests.handler.test_video import LIMITS, PLANNED, SEQUENTIAL, SIZE
 from tests.handler.test_video_pieces import cut, damaged
 from tests.media import X264, X264_B_FRAMES, Picture, Sound, overwrite, real_media, render

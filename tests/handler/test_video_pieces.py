@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from handler import video
 from handler.container import VideoStream, open_container
 from handler.errors import LimitExceeded, UndecodableMedia
-from handler.frame_pieces import FramePieces
 from handler.limits import Limits
 from handler.picture import Converter
+from handler.recordings.frame_pieces import FramePieces
 from handler.video import decode_frame_pieces, decode_frames
 from tests.handler.test_video import LIMITS, PLANNED, SEQUENTIAL, SIZE, decoded_places
 from tests.media import X264, X264_B_FRAMES, Picture, render

@@ -16,7 +16,7 @@ from benchmarks.long_media import make_long_clip
 from cli.destination import Destination
 from cli.record import ServerRecord
 from handler.pipeline import ActivityPipeline
-from tests.handler.test_streamed_answer import flat, joined
+from tests.handler.recordings.test_answer import flat, joined
 from tests.serving.test_predictions import expected
 from training.synth.render import RenderedClip
 

@@ -1,0 +1,1 @@
+"""Why a window or a segment has its label."""

@@ -1,0 +1,1 @@
+"""KServe's bodies, v1 and v2."""
