@@ -9,7 +9,7 @@ import typer
 
 from cli.errors import user_errors
 from cli.package import DEMO_CHECKPOINT
-from cli.predict import Format, read_named_parts, read_options, read_text
+from cli.predict import read_named_parts, read_text, read_whole_options
 from cli.printable import printable
 from cli.progress import say, step
 
@@ -55,7 +55,7 @@ def explain(
     """
     parts = {"video": clip.read_bytes()} | ({} if audio is None else {"audio": audio.read_bytes()})
     parts |= ({} if text is None else {"text": read_text(text)}) | read_named_parts(part or ())
-    asked = read_options(options, Format.json)
+    asked = read_whole_options(options, "an explanation")
     asked["extras"] = with_extras(asked.get("extras", []))
     inputs = [clip, audio, text, *(Path(pair.partition("=")[2]) for pair in part or ())]
     if output.exists() and any(path is not None and path.exists() and output.samefile(path) for path in inputs):

@@ -278,6 +278,19 @@ def read_options(text: str | None, shown: Format) -> dict[str, Any]:
     return options if wanted == "json" else {**options, "format": wanted}
 
 
+def read_whole_options(text: str | None, what: str) -> dict[str, Any]:
+    """The request's options for ``what``, which settles itself whether the answer comes whole.
+
+    Raises:
+        typer.BadParameter: as :func:`read_options`, or they ask for an answer in parts.
+    """
+    options = read_options(text, Format.json)
+    parts = [name for name in ("stream", "chunk") if options.get(name) not in (None, False)]
+    if parts:
+        raise typer.BadParameter(f"--options: leave out {' and '.join(parts)}: {what} settles that itself")
+    return options
+
+
 def show_answer(answer: Answer, shown: Format) -> None:
     """Print an answer: bytes or a table on standard output, an error's message and remedy on standard error."""
     if answer.ok and shown is Format.table:

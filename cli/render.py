@@ -14,7 +14,7 @@ from cli.asking import Place
 from cli.destination import DEFAULT_TIMEOUT_SECONDS
 from cli.errors import CommandError, require_files, user_errors
 from cli.package import DEMO_CHECKPOINT
-from cli.predict import Format, read_options, read_text
+from cli.predict import read_text, read_whole_options
 from cli.printable import printable
 from cli.progress import bars, stderr, step
 from cli.record import RUN_DIR_VARIABLE
@@ -75,7 +75,7 @@ def render(  # noqa: PLR0913 - one argument an option of the command line
         else:
             place = Place(local, checkpoint, False, server, token, model, version, timeout, run_dir)
             parts = {"video": data} | ({} if text is None else {"text": read_text(text)})
-            prediction = _ask(place, parts, read_options(options, Format.json))
+            prediction = _ask(place, parts, read_whole_options(options, "a rendered clip"))
         output.parent.mkdir(parents=True, exist_ok=True)
         from cli.burn import burn  # noqa: PLC0415 - help must not wait for the work's
 

@@ -16,7 +16,7 @@ from cli.destination import DEFAULT_TIMEOUT_SECONDS
 from cli.errors import user_errors
 from cli.long_files import STREAM_EXTRAS, AskingClient
 from cli.package import DEMO_CHECKPOINT
-from cli.predict import AUTO, Format, read_options, read_text
+from cli.predict import AUTO, Format, read_text, read_whole_options
 from cli.progress import say
 from cli.record import RUN_DIR_VARIABLE
 from cli.timed_words import split_words
@@ -94,7 +94,7 @@ def watch(  # noqa: PLR0913 - one argument an option of the command line
     from client.sources import open_source, read_address  # noqa: PLC0415
     from client.stream import ActivityStream  # noqa: PLC0415
 
-    asked = read_options(options, Format.json)
+    asked = read_whole_options(options, "a live view")
     if output is not None and format is Format.table:
         raise typer.BadParameter("-o is written as json, ndjson, vtt or srt")
     wants_windows = "windows" in asked.get("extras", ())

@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from cli.app import app
-from cli.predict import Format, read_options
+from cli.predict import Format, read_options, read_whole_options
 from tests.cli.checkpoints import write_tiny_checkpoint
 from tests.client.fake_server import FakeServer, fake_server
 from tests.media import Picture, Sound, render
@@ -160,6 +160,21 @@ def test_options_get_the_format_that_is_shown(text: str | None, shown: Format, e
 def test_options_that_cannot_be_meant_are_refused(text: str, message: str) -> None:
     with pytest.raises(typer.BadParameter, match=message):
         read_options(text, Format.table)
+
+
+@pytest.mark.parametrize("text", ['{"stream": true}', '{"chunk": {}}'])
+@pytest.mark.parametrize("command", ["render", "explain", "watch"])
+def test_a_command_that_needs_the_whole_answer_says_so(command: str, text: str, clip: Path, tmp_path: Path) -> None:
+    output = ["-o", str(tmp_path / ("answer.mp4" if command == "render" else "answer.json"))]
+    place = [] if command == "explain" else ["--local"]
+    result = CliRunner().invoke(app, [command, str(clip), *place, *output, "--options", text])
+    assert result.exit_code == 2
+    assert "settles that itself" in " ".join(result.output.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("text", ['{"stream": false}', '{"top_k": 2, "chunk": null}'])
+def test_a_command_that_needs_the_whole_answer_takes_other_options(text: str) -> None:
+    assert read_whole_options(text, "it") == json.loads(text)
 
 
 def test_without_a_server_it_says_how_to_start_one(clip: Path, tmp_path: Path) -> None:
