@@ -21,8 +21,19 @@ from cli.errors import user_errors
 from cli.failures import end_with_failures
 from cli.long_files import find_long_file, predict_shown
 from cli.package import DEMO_CHECKPOINT
+from cli.place_options import (
+    Grpc,
+    Local,
+    LocalCheckpoint,
+    ModelName,
+    ModelVersion,
+    OptionsJson,
+    Server,
+    ServerRunDir,
+    Timeout,
+    Token,
+)
 from cli.progress import bars, say, stderr, step
-from cli.record import RUN_DIR_VARIABLE
 from client.answer import Answer
 from handler.strict_json import JsonError, parse_json
 
@@ -72,9 +83,7 @@ def predict(  # noqa: PLR0913 - one argument an option of the command line
             metavar="NAME=FILE",
         ),
     ] = None,
-    options: Annotated[
-        str | None, typer.Option(help="Options of the request, one JSON object.", metavar="JSON")
-    ] = None,
+    options: OptionsJson = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Answer many clips into this file, one JSON line a clip.")
     ] = None,
@@ -84,25 +93,15 @@ def predict(  # noqa: PLR0913 - one argument an option of the command line
     ] = True,
     retry: Annotated[bool, typer.Option("--retry", help="With -o: ask again for the clips that failed.")] = False,
     format: Annotated[Format, typer.Option(help="How the answer is shown.")] = Format.table,  # noqa: A002
-    grpc: Annotated[bool, typer.Option("--grpc", help="Ask by gRPC instead of REST.")] = False,
-    local: Annotated[bool, typer.Option("--local", help="Predict in this process, without a server.")] = False,
-    checkpoint: Annotated[
-        Path, typer.Option(help="The model that --local uses.", show_default="model-store/demo")
-    ] = DEMO_CHECKPOINT,
-    server: Annotated[
-        str | None,
-        typer.Option(help="Address of another server: http://HOST:PORT, with --grpc HOST:PORT.", metavar="ADDRESS"),
-    ] = None,
-    token: Annotated[
-        str | None, typer.Option(help="That server's inference key.", envvar="ACTIVITY_TOKEN", show_envvar=True)
-    ] = None,
-    model: Annotated[str | None, typer.Option(help="The model's registered name.", show_default="activity")] = None,
-    version: Annotated[str | None, typer.Option(help="A version of it.", show_default="the default one")] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for the answer.", min=0.1)] = DEFAULT_TIMEOUT_SECONDS,
-    run_dir: Annotated[
-        Path | None,
-        typer.Option(help="Run folder of the server.", envvar=RUN_DIR_VARIABLE, show_default=".activity"),
-    ] = None,
+    grpc: Grpc = False,
+    local: Local = False,
+    checkpoint: LocalCheckpoint = DEMO_CHECKPOINT,
+    server: Server = None,
+    token: Token = None,
+    model: ModelName = None,
+    version: ModelVersion = None,
+    timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
+    run_dir: ServerRunDir = None,
 ) -> None:
     """Label what happens in a clip, with times.
 

@@ -14,10 +14,20 @@ from cli.asking import Place
 from cli.destination import DEFAULT_TIMEOUT_SECONDS
 from cli.errors import CommandError, require_files, user_errors
 from cli.package import DEMO_CHECKPOINT
+from cli.place_options import (
+    Local,
+    LocalCheckpoint,
+    ModelName,
+    ModelVersion,
+    OptionsJson,
+    RestServer,
+    ServerRunDir,
+    Timeout,
+    Token,
+)
 from cli.predict import read_text, read_whole_options
 from cli.printable import printable
 from cli.progress import bars, stderr, step
-from cli.record import RUN_DIR_VARIABLE
 from cli.timeline import TimedLabel
 
 
@@ -28,29 +38,18 @@ def render(  # noqa: PLR0913 - one argument an option of the command line
     text: Annotated[
         Path | None, typer.Option(help="Words of the clip, as of activity predict.", metavar="FILE|auto")
     ] = None,
-    options: Annotated[
-        str | None, typer.Option(help="Options of the request, one JSON object.", metavar="JSON")
-    ] = None,
+    options: OptionsJson = None,
     answer: Annotated[
         Path | None, typer.Option(help="Draw this JSON answer, of activity predict, and ask nobody.")
     ] = None,
-    local: Annotated[bool, typer.Option("--local", help="Predict in this process, without a server.")] = False,
-    checkpoint: Annotated[
-        Path, typer.Option(help="The model that --local uses.", show_default="model-store/demo")
-    ] = DEMO_CHECKPOINT,
-    server: Annotated[
-        str | None, typer.Option(help="Address of another server: http://HOST:PORT.", metavar="ADDRESS")
-    ] = None,
-    token: Annotated[
-        str | None, typer.Option(help="That server's inference key.", envvar="ACTIVITY_TOKEN", show_envvar=True)
-    ] = None,
-    model: Annotated[str | None, typer.Option(help="The model's registered name.", show_default="activity")] = None,
-    version: Annotated[str | None, typer.Option(help="A version of it.", show_default="the default one")] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for the answer.", min=0.1)] = DEFAULT_TIMEOUT_SECONDS,
-    run_dir: Annotated[
-        Path | None,
-        typer.Option(help="Run folder of the server.", envvar=RUN_DIR_VARIABLE, show_default=".activity"),
-    ] = None,
+    local: Local = False,
+    checkpoint: LocalCheckpoint = DEMO_CHECKPOINT,
+    server: RestServer = None,
+    token: Token = None,
+    model: ModelName = None,
+    version: ModelVersion = None,
+    timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
+    run_dir: ServerRunDir = None,
 ) -> None:
     """Write a clip with its labels burnt in.
 

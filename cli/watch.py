@@ -16,9 +16,20 @@ from cli.destination import DEFAULT_TIMEOUT_SECONDS
 from cli.errors import user_errors
 from cli.long_files import STREAM_EXTRAS, AskingClient
 from cli.package import DEMO_CHECKPOINT
+from cli.place_options import (
+    Grpc,
+    Local,
+    LocalCheckpoint,
+    ModelName,
+    ModelVersion,
+    OptionsJson,
+    Server,
+    ServerRunDir,
+    Timeout,
+    Token,
+)
 from cli.predict import AUTO, Format, read_text, read_whole_options
 from cli.progress import say
-from cli.record import RUN_DIR_VARIABLE
 from cli.timed_words import split_words
 
 if TYPE_CHECKING:
@@ -48,33 +59,21 @@ def watch(  # noqa: PLR0913 - one argument an option of the command line
     input_option: Annotated[
         list[str] | None, typer.Option(help="FFmpeg's option for it, such as video_size=640x480.", metavar="KEY=VALUE")
     ] = None,
-    options: Annotated[
-        str | None, typer.Option(help="Options of the requests, one JSON object.", metavar="JSON")
-    ] = None,
+    options: OptionsJson = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the whole stream's answer here at its end.")
     ] = None,
     format: Annotated[Format, typer.Option(help="The format of -o.")] = Format.json,  # noqa: A002
     json_lines: Annotated[bool, typer.Option("--json", help="A line of JSON a chunk.")] = False,
-    grpc: Annotated[bool, typer.Option("--grpc", help="Ask by gRPC instead of REST.")] = False,
-    local: Annotated[bool, typer.Option("--local", help="Predict in this process, without a server.")] = False,
-    checkpoint: Annotated[
-        Path, typer.Option(help="The model that --local uses.", show_default="model-store/demo")
-    ] = DEMO_CHECKPOINT,
-    server: Annotated[
-        str | None,
-        typer.Option(help="Address of another server: http://HOST:PORT, with --grpc HOST:PORT.", metavar="ADDRESS"),
-    ] = None,
-    token: Annotated[
-        str | None, typer.Option(help="That server's inference key.", envvar="ACTIVITY_TOKEN", show_envvar=True)
-    ] = None,
-    model: Annotated[str | None, typer.Option(help="The model's registered name.", show_default="activity")] = None,
-    version: Annotated[str | None, typer.Option(help="A version of it.", show_default="the default one")] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for an answer.", min=0.1)] = DEFAULT_TIMEOUT_SECONDS,
-    run_dir: Annotated[
-        Path | None,
-        typer.Option(help="Run folder of the server.", envvar=RUN_DIR_VARIABLE, show_default=".activity"),
-    ] = None,
+    grpc: Grpc = False,
+    local: Local = False,
+    checkpoint: LocalCheckpoint = DEMO_CHECKPOINT,
+    server: Server = None,
+    token: Token = None,
+    model: ModelName = None,
+    version: ModelVersion = None,
+    timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
+    run_dir: ServerRunDir = None,
 ) -> None:
     """Watch a source: label what happens while it happens.
 
