@@ -130,7 +130,10 @@ class Source(Closing):
     def held(self) -> Iterator[Held]:
         """The packets with their times, without those that go back in time or have none."""
         places = {stream.index: place for place, stream in enumerate(self.streams)}
-        return hold(self.packets(), lambda packet: places[packet.stream_index], self.streams)
+        packets = self.packets()
+        if self.container == "rtsp":
+            packets = settled(packets, self.streams)
+        return hold(packets, lambda packet: places[packet.stream_index], self.streams)
 
     def close(self) -> None:
         """Free what FFmpeg holds, unless a thread still reads it: then the process's end does."""
@@ -166,6 +169,25 @@ def open_source(address: Address) -> Source:
             f"{address.text} holds neither picture nor sound.", remedy="Give a recording, a camera or a stream."
         )
     return source
+
+
+def settled(packets: Iterator[Any], streams: Sequence[Any]) -> Iterator[Any]:
+    """The packets of an RTSP session from where all have their times.
+
+    The first ones have none, or none to be decoded at, until the session's clock is known: what comes before the
+    picture's first key frame with both is left out; of a sound alone what comes before its first packet with both.
+
+    Args:
+        packets: PyAV's.
+        streams: PyAV's.
+    """
+    picture = next((stream.index for stream in streams if stream.type == "video"), None)
+    has_begun = False
+    for packet in packets:
+        if not has_begun and packet.pts is not None and packet.dts is not None:
+            has_begun = picture is None or (packet.stream_index == picture and bool(packet.is_keyframe))
+        if has_begun:
+            yield packet
 
 
 def hold(packets: Iterator[Any], place_of: Any, streams: Sequence[Any]) -> Iterator[Held]:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import io
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from fractions import Fraction
 from functools import partial
@@ -170,7 +173,7 @@ def test_cuts_are_at_the_key_frames_nearest_to_the_wanted_length(tmp_path: Path)
     chunks = cut_bytes(tmp_path, data, 1.0)
     assert [chunk.stop_seconds for chunk in chunks] == [0.8, 1.6, 2.4, 3.2, 4.0, 4.8, 5.6, 6.0]
     for chunk in chunks:
-        with av.open(io.BytesIO(chunk.data)) as opened:
+        with av.open(io.BytesIO(chunk.data), "r") as opened:
             stream: Any = opened.streams.video[0]
             assert float(stream.start_time * stream.time_base) == chunk.start_seconds
 
@@ -247,7 +250,7 @@ def test_a_source_that_cannot_be_copied_is_encoded(tmp_path: Path) -> None:
     assert_tiles(chunks)
     assert [round(chunk.stop_seconds, 2) for chunk in chunks[:2]] == [0.8, 1.6]
     for chunk in chunks:
-        with av.open(io.BytesIO(chunk.data)) as opened:
+        with av.open(io.BytesIO(chunk.data), "r") as opened:
             assert [stream.codec_context.name for stream in opened.streams] == ["h264", "aac"]
     times = [pts for chunk in chunks for pts, _ in frames(chunk.data)]
     assert times == [Fraction(n, 25) for n in range(60)]
@@ -260,6 +263,46 @@ def test_a_device_of_raw_frames_is_encoded() -> None:
         chunks = list(cut_source(source, 1.0))
     assert [(chunk.start_seconds, chunk.stop_seconds) for chunk in chunks] == [(0.0, 1.0), (1.0, 2.0), (2.0, 3.0)]
     assert sum(1 for chunk in chunks for _ in frames(chunk.data)) == 75
+
+
+PUBLISHER = """
+import sys, time, av
+for _ in range(100):
+    try:
+        with av.open(sys.argv[1]) as source, av.open(sys.argv[2], "w", "rtsp", {"rtsp_transport": "tcp"}) as output:
+            copies = [output.add_stream_from_template(stream) for stream in source.streams]
+            for packet in source.demux():
+                if packet.dts is not None:
+                    packet.stream = copies[packet.stream.index]
+                    output.mux(packet)
+        break
+    except OSError:
+        time.sleep(0.1)
+"""
+
+
+def test_an_rtsp_session_is_cut_from_where_its_clock_is_known(tmp_path: Path) -> None:
+    picture = Picture(rate=10, num_frames=80, options=(*X264, ("bf", "2"), ("g", "10")))
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(render("mp4", picture, Sound(seconds=8.0)))
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        url = f"rtsp://127.0.0.1:{held.getsockname()[1]}/live"
+    listening = {"rtsp_flags": "listen", "listen_timeout": "20"}
+    with subprocess.Popen([sys.executable, "-c", PUBLISHER, str(path), url]) as publisher:
+        try:
+            with open_source(read_address(url, options=listening)) as source:
+                chunks = list(cut_source(source, 2.0))
+        finally:
+            publisher.kill()
+    assert len(chunks) >= 3
+    assert all(after.start_seconds == pytest.approx(before.stop_seconds) for before, after in pairwise(chunks))
+    length = chunks[-1].stop_seconds - chunks[0].start_seconds
+    assert 5.5 < length < 8.1  # the group of pictures before the clock was known is left out
+    for chunk in chunks:
+        with av.open(io.BytesIO(chunk.data), "r") as opened:
+            assert next(opened.decode(video=0)).key_frame
+            assert opened.streams.audio
 
 
 def test_what_is_no_source_is_said_with_a_remedy(tmp_path: Path, closed_port: int) -> None:
