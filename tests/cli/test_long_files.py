@@ -82,7 +82,7 @@ def test_the_table_is_shown_too(asker: StreamAsker, clip: Path) -> None:
     ['{"extras": ["explanation"]}', '{"extras": ["embedding"]}', '{"transcribe": true}', '{"stream": true}'],
 )
 def test_what_needs_the_whole_recording_is_one_request(asker: StreamAsker, clip: Path, options: str) -> None:
-    predict(clip, "--options", options)
+    predict(clip, "--options", options, "--format", "ndjson")
     assert len(asker.model.asked) == 1
     assert asker.model.asked[0]["video"] == clip.read_bytes()
 
