@@ -21,9 +21,9 @@ from handler.audio import decode_waveform
 from handler.clip import Clip, ModalityStatus, Row, VectorSequence, Waveform, Words
 from handler.container import Container
 from handler.errors import ActivityError, NoUsableModality
+from handler.geometry import geometry_of
 from handler.image import decode_image
 from handler.limits import Limits
-from handler.picture import Geometry
 from handler.request import ActivityRequest
 from handler.sources import (
     NOT_IN_MODEL,
@@ -43,8 +43,7 @@ from handler.vectors import cut_vectors
 from handler.video import decode_frame_pieces
 from handler.windows import Schedule
 from models.config import Modality, ModelConfig
-from models.encoder_config import AudioConfig, ImageConfig, VectorConfig, VideoConfig
-from models.pretrained.pictures import build_geometry
+from models.encoder_config import AudioConfig, VectorConfig, VideoConfig
 
 ALWAYS_LISTED: tuple[Modality, ...] = ("video", "audio", "text")
 """Modalities whose status every answer says; of the others those that the model has or the request sent."""
@@ -121,7 +120,7 @@ def list_parts(
     parts = {name: part for name, part in parts.items() if name in listed}
     unused = {name: part for name, part in parts.items() if isinstance(part, Unused)}
     if len(unused) == len(parts):
-        raise _nothing_usable(request, config, unused)
+        raise nothing_usable(request, config, unused)
     return parts
 
 
@@ -131,7 +130,9 @@ def build_clip(parts: Mapping[Modality, Part[Any] | Unused], schedule: Schedule,
     contents = {name: part.content for name, part in used.items()}
     return Clip(
         schedule=schedule,
-        modalities={name: _status(part) for name, part in parts.items()},
+        modalities={
+            name: part.status if isinstance(part, Unused) else ModalityStatus(used=True) for name, part in parts.items()
+        },
         frames=contents.get("video"),
         samples=contents.get("audio"),
         texts=contents.get("text"),
@@ -210,11 +211,6 @@ def decode_cropped_pieces(
         yield cropped(next(pieces), piece.shape)  # no name here holds a piece while the next one is made
 
 
-def geometry_of(config: VideoConfig | ImageConfig) -> Geometry | None:
-    """A pretrained encoder's own resizing and cropping, where the model has one."""
-    return None if config.pretrained is None else build_geometry(config.pretrained)
-
-
 def to_grey(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The mean of the three colours, rounded: ``(..., 3, H, W)`` uint8 to ``(..., 1, H, W)``.
 
@@ -275,13 +271,7 @@ def _text_part(words: Words | Unused, schedule: Schedule) -> Part[tuple[str, ...
     return Part(texts, mask) if mask.any() else Unused("not_sent", "no cue lies inside the clip")
 
 
-def _status(part: Part[Any] | Unused) -> ModalityStatus:
-    if isinstance(part, Unused):
-        return ModalityStatus(used=False, code=part.code, reason=part.reason)
-    return ModalityStatus(used=True)
-
-
-def _nothing_usable(request: ActivityRequest, config: ModelConfig, unused: Mapping[Modality, Unused]) -> ActivityError:
+def nothing_usable(request: ActivityRequest, config: ModelConfig, unused: Mapping[Modality, Unused]) -> ActivityError:
     """The one fault of the one part that was sent, else all reasons."""
     faults = {id(it.error): it.error for it in unused.values() if it.error is not None}
     if len(request.parts) == 1 and len(faults) == 1:

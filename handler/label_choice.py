@@ -10,7 +10,6 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from handler.errors import InvalidOptions
 from models.config import Modality, ModelConfig
-from models.pretrained.label_tower import comparison_of
 from models.zero_shot_config import ALL_SPACES, MAX_LABEL_CHARACTERS, ZeroShotConfig, clean_label, clean_template
 
 LABELS_REMEDY = 'Send options such as {"labels": ["cutting onions", "pouring water"]}.'
@@ -149,6 +148,8 @@ def _known_weights(weights: Mapping[Modality, float], config: ZeroShotConfig) ->
 
 def _refuse_one_label(labels: Sequence[str], config: ZeroShotConfig) -> None:
     """A softmax over one label is 1 whatever is seen."""
+    from models.pretrained.label_tower import comparison_of  # noqa: PLC0415 - what decodes does without torch
+
     shared = [name for name, space in config.spaces.items() if comparison_of(space.text).scoring == "softmax"]
     if len(labels) == 1 and shared:
         raise InvalidOptions(

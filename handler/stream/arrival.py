@@ -12,7 +12,6 @@ import numpy as np
 
 from handler.clip import VectorSequence
 from handler.container import Container, open_container
-from handler.decode import geometry_of
 from handler.errors import (
     ActivityError,
     ChunkOutOfOrder,
@@ -22,6 +21,7 @@ from handler.errors import (
     NoUsableModality,
     UndecodableMedia,
 )
+from handler.geometry import geometry_of
 from handler.image import decode_image
 from handler.limits import Limits
 from handler.request import ActivityRequest
@@ -167,6 +167,7 @@ class _Receiver:
         seconds = max(span.stop_seconds for span in spans) - begin
         if seconds > self.limits.max_duration_seconds:
             raise LimitExceeded(
+                "seconds",
                 f"the chunk leads {seconds:.1f} s further, at most {self.limits.max_duration_seconds:g} s are allowed",
                 remedy="Send shorter chunks, begin a new stream after a long gap, or say with chunk.offset_seconds"
                 " where the chunk lies.",
