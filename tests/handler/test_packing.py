@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from handler.stream.packing import DTYPES, PackingError, pack, unpack
+from handler.packing import DTYPES, PackingError, pack, unpack
 
 MAX_BYTES = 1_000_000
 

@@ -13,7 +13,8 @@ import json
 import math
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -50,11 +51,10 @@ def pack(values: Mapping[str, Any]) -> bytes:
         TypeError: something else is in it.
         ValueError: a number is not finite.
     """
-    contents: list[tuple[Path, str, tuple[int, ...], bytes]] = []
-    plain = _plain(values, (), contents)
-    leaves = [[list(path), kind, list(shape)] for path, kind, shape, _ in contents]
+    plain, contents = split_contents(values)
+    leaves = [[list(it.path), it.kind, list(it.shape)] for it in contents]
     header = json.dumps({"values": plain, "contents": leaves}, allow_nan=False, separators=(",", ":")).encode("ascii")
-    whole = b"".join([_SIZE.pack(len(header)), header, *(content for *_, content in contents)])
+    whole = b"".join([_SIZE.pack(len(header)), header, *(it.data for it in contents)])
     return _SIZE.pack(len(whole)) + zlib.compress(whole, _LEVEL)
 
 
@@ -81,7 +81,7 @@ def unpack(packed: bytes, max_bytes: int) -> dict[str, Any]:
         values, leaves = header["values"], header["contents"]
         for path, kind, shape in leaves:
             content, start = _content(whole, start, kind, shape)
-            _place(values, path, content)
+            place_content(values, path, content)
     except PackingError:
         raise
     except (KeyError, IndexError, TypeError, ValueError) as exc:
@@ -100,16 +100,39 @@ def unpacked_bytes(packed: bytes) -> int:
     return _size_of(packed)
 
 
-def _plain(value: Any, path: Path, contents: list[tuple[Path, str, tuple[int, ...], bytes]]) -> Any:
+@dataclass(frozen=True)
+class Content:
+    """An array or bytes, and where among the values it belongs."""
+
+    path: Path
+    kind: str
+    """A dtype, or ``bytes``."""
+    shape: tuple[int, ...]
+    data: memoryview = field(repr=False)
+    """Of single bytes, little-endian."""
+
+
+def split_contents(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[Content]]:
+    """The values as JSON can say them, null in the place of each array and of bytes; and these.
+
+    Raises:
+        TypeError: something is in it that :func:`pack` does not take.
+    """
+    contents: list[Content] = []
+    plain: dict[str, Any] = _plain(dict(values), (), contents)
+    return plain, contents
+
+
+def _plain(value: Any, path: Path, contents: list[Content]) -> Any:
     """The value as JSON can say it; arrays and bytes go to ``contents`` and become null."""
     if isinstance(value, np.ndarray):
         if str(value.dtype) not in DTYPES or value.ndim > MAX_AXES:
             raise TypeError(f"an array {value.shape} of {value.dtype} cannot be packed")
-        content = np.ascontiguousarray(value, dtype=DTYPES[str(value.dtype)]).tobytes()
-        contents.append((path, str(value.dtype), value.shape, content))
+        flat = np.ascontiguousarray(value, dtype=DTYPES[str(value.dtype)]).reshape(-1)
+        contents.append(Content(path, str(value.dtype), value.shape, memoryview(flat.view(np.uint8))))
         return None
     if isinstance(value, bytes):
-        contents.append((path, BYTES_KIND, (len(value),), value))
+        contents.append(Content(path, BYTES_KIND, (len(value),), memoryview(value)))
         return None
     if isinstance(value, Mapping):
         return {_key(key): _plain(item, (*path, key), contents) for key, item in value.items()}
@@ -163,8 +186,14 @@ def _content(whole: bytes, start: int, kind: str, shape: list[int]) -> tuple[NDA
     return array.reshape(shape).astype(dtype.newbyteorder("="), copy=True), stop
 
 
-def _place(values: Any, path: list[str | int], content: NDArray[Any] | bytes) -> None:
-    """Put a content where the header has null for it."""
+def place_content(values: Any, path: Sequence[str | int], content: NDArray[Any] | bytes) -> None:
+    """Put a content where the values have null for it.
+
+    Raises:
+        PackingError: another one has its place.
+        LookupError: there is no such place.
+        TypeError: it leads into what has no places.
+    """
     *ways, last = path
     for way in ways:
         values = values[way]
