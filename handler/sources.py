@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from handler.audio import checked_sound, decode_waveform
-from handler.clip import Cue, VectorSequence, Waveform, Words
+from handler.clip import Cue, ModalityStatus, VectorSequence, Waveform, Words
 from handler.container import Container, open_container
 from handler.errors import ActivityError, LimitExceeded, UndecodableMedia
 from handler.limits import Limits
@@ -44,6 +44,11 @@ class Unused:
     def of(cls, error: ActivityError) -> Unused:
         """What an attempt came to."""
         return cls(error.code, error.message, error)
+
+    @property
+    def status(self) -> ModalityStatus:
+        """What the answer says of it."""
+        return ModalityStatus(used=False, code=self.code, reason=self.reason)
 
 
 NOT_SENT = Unused("not_sent", "not sent")

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import partial
 
 import numpy as np
 
 from handler.clip import VectorSequence
 from handler.container import Container, open_container
-from handler.errors import (
-    ActivityError,
-    ChunkOutOfOrder,
-    InvalidOptions,
-    InvalidRequest,
-    LimitExceeded,
-    NoUsableModality,
-    UndecodableMedia,
-)
+from handler.decode import ALWAYS_LISTED, nothing_usable
+from handler.errors import ChunkOutOfOrder, InvalidOptions, InvalidRequest, LimitExceeded, UndecodableMedia
 from handler.geometry import geometry_of
 from handler.image import decode_image
 from handler.limits import Limits
 from handler.request import ActivityRequest
+from handler.sources import NOT_IN_MODEL, NOT_SENT, Content, Unused, attempt
 from handler.stream.arrived import GAP_SECONDS, Arrived
 from handler.stream.fragments import find_header, is_fragment, with_header
 from handler.stream.options import ChunkOptions
@@ -119,19 +113,25 @@ class _Receiver:
             content = getattr(self.request, part)
             if content is None or not is_wanted:
                 continue
-            try:
-                data, goes_on = self._with_header(content, headers.get(part))
-                opened = stack.enter_context(open_container(data, self.limits, keep_packets=True))
-            except ActivityError as error:
-                self._fault(part, error)
+            names: tuple[Modality, ...] = (part,)
+            if part == "video" and self.request.audio is None:
+                names = ("video", "audio")  # what does not open cannot be used for anything
+            opened = self._attempt(partial(self._open_part, content, headers.get(part), stack), *names)
+            if opened is None:
                 continue
-            containers[part] = opened.with_packets(lambda it: on_clock(it, self.chunk.offset_seconds))
+            container, data, goes_on = opened
+            containers[part] = container.with_packets(lambda it: on_clock(it, self.chunk.offset_seconds))
             header = find_header(data)
             if header is not None:
                 headers[part] = header
             if goes_on:
                 fragments.add(part)
         return _Opened(containers, headers, frozenset(fragments))
+
+    def _open_part(self, content: bytes, header: bytes | None, stack: ExitStack) -> tuple[Container, bytes, bool]:
+        """A part's container, its file as it was opened, and whether it begins in a recording's midst."""
+        data, goes_on = self._with_header(content, header)
+        return stack.enter_context(open_container(data, self.limits, keep_packets=True)), data, goes_on
 
     def _with_header(self, content: bytes, header: bytes | None) -> tuple[bytes, bool]:
         """A file that opens, and whether its first packet is one from the midst of a recording."""
@@ -144,14 +144,13 @@ class _Receiver:
             )
         return with_header(header, content), True
 
-    def _fault(self, part: str, error: ActivityError) -> None:
-        """What does not open cannot be used for anything."""
-        names: tuple[Modality, ...] = (part,)
-        if part == "video":
-            names = ("video",) if self.request.audio is not None else ("video", "audio")
-        for name in names:
-            if name in self.config.modalities:
-                self.found.faults[name] = error
+    def _attempt(self, step: Callable[[], Content], *names: Modality) -> Content | None:
+        """Run a step of these modalities; what it raises is why they are not used, and None is given."""
+        content = attempt(step)
+        if not isinstance(content, Unused):
+            return content
+        self.found.faults |= {name: content for name in names if name in self.config.modalities}
+        return None
 
     def _container(self, name: Modality, opened: _Opened) -> Container | None:
         part = "video" if name == "audio" and self.request.audio is None else name
@@ -259,18 +258,18 @@ class _Receiver:
         if start is not None and before is not None:
             start = max(start, before.counted_seconds)
         part = "video" if self.request.audio is None else "audio"
-        try:
-            self.found.sound = continue_sound(
-                container,
-                before,
-                audio.sample_rate,
-                self.limits,
-                start_seconds=start,
-                stop_seconds=self.chunk.stop_seconds,
-                is_fragment=part in opened.fragments,
-            )
-        except ActivityError as error:
-            self.found.faults["audio"] = error
+        step = partial(
+            continue_sound,
+            container,
+            before,
+            audio.sample_rate,
+            self.limits,
+            start_seconds=start,
+            stop_seconds=self.chunk.stop_seconds,
+            is_fragment=part in opened.fragments,
+        )
+        self.found.sound = self._attempt(step, "audio")
+        if self.found.sound is None:
             return
         span = container.audio.span
         begins = span.start_seconds if start is None else min(max(start, span.start_seconds), span.stop_seconds)
@@ -281,24 +280,17 @@ class _Receiver:
         request, config, limits, found = self.request, self.config, self.limits, self.found
         if request.text is not None and config.text is not None:
             text = request.text
-            found.words = self._attempt("text", lambda: parse_text(text, limits))
+            found.words = self._attempt(lambda: parse_text(text, limits), "text")
         image, picture = config.image, request.image
         if image is not None and picture is not None:
-            found.image = self._attempt("image", lambda: decode_image(picture, image.size, limits, geometry_of(image)))
+            found.image = self._attempt(lambda: decode_image(picture, image.size, limits, geometry_of(image)), "image")
         table, content = config.tabular, request.tabular
         if table is not None and content is not None:
-            found.row = self._attempt("tabular", lambda: parse_row(content, table, limits))
+            found.row = self._attempt(lambda: parse_row(content, table, limits), "tabular")
         for name, sent in request.vectors.items():
-            sequence = self._attempt(name, lambda: parse_vectors(sent, config.vectors[name], limits))  # noqa: B023
+            sequence = self._attempt(partial(parse_vectors, sent, config.vectors[name], limits), name)
             if sequence is not None:
                 self._place_rows(name, sequence)
-
-    def _attempt(self, name: Modality, step: Any) -> Any:
-        try:
-            return step()
-        except ActivityError as error:
-            self.found.faults[name] = error
-            return None
 
     def _place_rows(self, name: Modality, sequence: VectorSequence) -> None:
         chunk, before = self.chunk, None if self.state is None else self.state.rows.get(name)
@@ -321,15 +313,15 @@ class _Receiver:
         while True:
             found.start_seconds = self._start_seconds()
             decoded: dict[Modality, PictureState] = {}
-            try:
-                for name, part in found.parts.items():
-                    decoded[name] = self._decode_picture(name, part, found.start_seconds)
-            except ActivityError as error:
-                found.faults[name] = error
-                del found.parts[name]
-                continue
-            found.pictures = decoded
-            return
+            for name, part in found.parts.items():
+                picture = self._attempt(partial(self._decode_picture, name, part, found.start_seconds), name)
+                if picture is None:
+                    del found.parts[name]
+                    break
+                decoded[name] = picture
+            else:
+                found.pictures = decoded
+                return
 
     def _decode_picture(self, name: Modality, part: PicturePart, start_seconds: float) -> PictureState:
         config = self.config.video if name == "video" else self.config.depth
@@ -358,16 +350,9 @@ class _Receiver:
         Raises:
             ActivityError: the one fault, or all of them.
         """
-        found = self.found
+        found, model, sent = self.found, self.config.modalities, self.request.parts
         if found.spans() or any(each is not None for each in (found.words, found.image, found.row)):
             return
-        errors = {id(error): error for error in found.faults.values()}
-        if len(errors) == 1:
-            raise next(iter(errors.values()))
-        reasons = {name: {"code": error.code, "reason": error.message} for name, error in found.faults.items()}
-        raise NoUsableModality(
-            "none of the modalities of the chunk can be used: "
-            + ("; ".join(f"{name}: {error.message}" for name, error in found.faults.items()) or "not in the model"),
-            remedy=f"Send at least one of {', '.join(self.config.modalities)} in a form that decodes.",
-            details={"modalities": reasons},
-        )
+        listed = dict.fromkeys((*ALWAYS_LISTED, *model, *sent))
+        unused = {name: found.faults.get(name, NOT_SENT) if name in model else NOT_IN_MODEL for name in listed}
+        raise nothing_usable(self.request, self.config, unused)

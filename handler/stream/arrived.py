@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handler.clip import Row, Words
-from handler.errors import ActivityError
+from handler.sources import Unused
 from handler.stream.picture_track import PicturePart, PictureState
 from handler.stream.rows_track import RowsState
 from handler.stream.sound_track import SoundState
@@ -37,7 +37,7 @@ class Arrived:
     words: Words | None = None
     image: NDArray[np.uint8] | None = None
     row: Row | None = None
-    faults: dict[Modality, ActivityError] = field(default_factory=dict)
+    faults: dict[Modality, Unused] = field(default_factory=dict)
     """Why what was sent of a modality cannot be used."""
 
     def spans(self) -> dict[Modality, tuple[float, float]]:

@@ -19,6 +19,7 @@ from handler.decode import ALWAYS_LISTED, cut_words, to_grey
 from handler.errors import LimitExceeded
 from handler.limits import Limits
 from handler.request import ActivityRequest
+from handler.sources import NOT_IN_MODEL, NOT_SENT
 from handler.stream.arrival import receive_chunk
 from handler.stream.arrived import Arrived
 from handler.stream.options import ChunkOptions
@@ -247,12 +248,11 @@ class _Hops:
             if name in used or (known is not None and known.used):
                 statuses[name] = ModalityStatus(used=True)
             elif name not in self.config.modalities:
-                statuses[name] = ModalityStatus(used=False, code="not_in_model", reason="the model does not have it")
+                statuses[name] = NOT_IN_MODEL.status
             elif name in found.faults:
-                error = found.faults[name]
-                statuses[name] = ModalityStatus(used=False, code=error.code, reason=error.message)
+                statuses[name] = found.faults[name].status
             else:
-                statuses[name] = known or ModalityStatus(used=False, code="not_sent", reason="not sent")
+                statuses[name] = known or NOT_SENT.status
         return statuses
 
     def _trimmed(self, state: StreamState, num_hops: int, clock: float) -> StreamState:
