@@ -7,9 +7,9 @@ from importlib.metadata import version
 from typing import Any, Literal
 
 from cli.api_answers import Schema, either, obj, ref, text
-from cli.api_schemas import build_schemas, error_kinds, error_of, kinds_of, plain
+from cli.api_schemas import build_schemas, errors_of
 from cli.server import MODEL_NAME
-from handler.errors import LimitExceeded
+from handler.errors import LimitExceeded, error_codes
 from handler.response import CONTENT_TYPES
 
 Answers = Literal["Answer", "V1Answer", "V2Answer"]
@@ -35,7 +35,7 @@ SERVERS_ERRORS: dict[int, tuple[str, str, str]] = {
     507: ("InternalServerException", "Out of memory", "a worker is out of memory"),
 }
 """What TorchServe itself answers: the status, its ``type`` and a message, and when."""
-ERRORS = sorted({*(kind.status for kind in error_kinds()), *SERVERS_ERRORS})
+ERRORS = sorted({*(kind.status for kind in error_codes().values()), *SERVERS_ERRORS})
 WORDS = "a hand waves\n"
 _PLACES = {"model": MODEL["name"], "version": MODEL["version"]}
 
@@ -194,11 +194,11 @@ def _answer(kinds: Sequence[Answers]) -> dict[str, Any]:
 
 def _error(status: int) -> dict[str, Any]:
     """The handler's errors of a status, in each protocol's form, and TorchServe's own."""
-    kinds = kinds_of(status)
-    only = {"properties": {"status": {"const": status}, "code": {"enum": [kind.code for kind in kinds]}}}
-    schemas: list[Schema] = [{"allOf": [either(*map(ref, FAILURES)), only]}] if kinds else []
-    examples: dict[str, Any] = {kind.code: {"value": error_of(kind)} for kind in kinds}
-    when = [f"`{kind.code}`: {plain(kind.__doc__ or '')}" for kind in kinds]
+    errors = errors_of(status)
+    only = {"properties": {"status": {"const": status}, "code": {"enum": list(errors)}}}
+    schemas: list[Schema] = [{"allOf": [either(*map(ref, FAILURES)), only]}] if errors else []
+    examples: dict[str, Any] = {code: {"value": error} for code, error in errors.items()}
+    when = [f"`{code}`: {error['message']}" for code, error in errors.items()]
     if status in SERVERS_ERRORS:
         kind, message, reason = SERVERS_ERRORS[status]
         schemas.append(ref("ServerError"))

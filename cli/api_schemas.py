@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Any, get_args
 
 from cli.api_answers import NDJSON_LINES, answer_schemas, array, either, obj, ref, text
-from handler.errors import ActivityError
+from handler.errors import error_codes
 from handler.kserve.body import ANSWER, MAX_ID_CHARACTERS
 from handler.limits import Limits
 from handler.options import RequestOptions
@@ -39,14 +39,6 @@ PARTS: dict[str, str] = {
 OTHER_PARTS = "A sequence of vectors by the name that the model's recipe gives it, such as `imu`: CSV, Parquet or JSON."
 
 _ROLE = re.compile(r" ?\(:\w+:`[^`]*`\)|:\w+:`~?([^`]*)`")
-
-
-def error_kinds() -> list[type[ActivityError]]:
-    """Every kind of error that an answer can be, by status and code."""
-    kinds = list(ActivityError.__subclasses__())
-    for kind in kinds:  # grows while it is walked
-        kinds += kind.__subclasses__()
-    return sorted(kinds, key=lambda kind: (kind.status, kind.code))
 
 
 def build_schemas() -> dict[str, Schema]:
@@ -149,7 +141,7 @@ def _request_schemas() -> dict[str, Schema]:
 
 
 def _error_schema(first: Mapping[str, Schema], last: Mapping[str, Schema] | None = None) -> Schema:
-    codes = [kind.code for kind in error_kinds()]
+    kinds = error_codes()
     optional: dict[str, Schema] = {
         "modalities": {
             "type": "object",
@@ -160,8 +152,8 @@ def _error_schema(first: Mapping[str, Schema], last: Mapping[str, Schema] | None
         "clock_seconds": {"type": "number", "description": "Until where the stream is known."},
     }
     members: dict[str, Schema] = {
-        "status": {"type": "integer", "enum": sorted({kind.status for kind in error_kinds()})},
-        "code": {"type": "string", "enum": codes},
+        "status": {"type": "integer", "enum": sorted({kind.status for kind in kinds.values()})},
+        "code": {"type": "string", "enum": list(kinds)},
         "message": text("What is wrong: the value, and what is allowed."),
         "remedy": text("What the client can do."),
     }
@@ -172,15 +164,13 @@ def _error_schema(first: Mapping[str, Schema], last: Mapping[str, Schema] | None
     )
 
 
-def error_of(kind: type[ActivityError]) -> dict[str, Any]:
-    """An error's body as an example."""
-    said = plain(kind.__doc__ or "")
-    return {"status": kind.status, "code": kind.code, "message": said, "remedy": "What to do about it."}
-
-
-def kinds_of(status: int) -> list[type[ActivityError]]:
-    """The kinds of errors that an answer of this status can be."""
-    return [kind for kind in error_kinds() if kind.status == status]
+def errors_of(status: int) -> dict[str, dict[str, Any]]:
+    """Of each code that an answer of this status can have, the error's body as an example."""
+    return {
+        code: {"status": status, "code": code, "message": plain(kind.codes()[code]), "remedy": "What to do about it."}
+        for code, kind in error_codes().items()
+        if kind.status == status
+    }
 
 
 def _kserve_schemas() -> dict[str, Schema]:

@@ -191,7 +191,9 @@ def open_container(data: bytes | bytearray | memoryview, limits: Limits, *, keep
     """
     if len(data) > limits.max_bytes:
         raise LimitExceeded(
-            f"the media part has {len(data)} bytes, the limit is {limits.max_bytes}", remedy="Send a smaller file."
+            "bytes",
+            f"the media part has {len(data)} bytes, the limit is {limits.max_bytes}",
+            remedy="Send a smaller file.",
         )
     content = bytes(data)  # of bytes no copy; nor is there one when they are opened again
 
@@ -238,7 +240,9 @@ def open_untrusted(
         )
     except MemoryError as exc:
         raise LimitExceeded(
-            f"the file wants more than {MAX_ALLOCATION_BYTES // 2**20} MiB of memory in one piece", remedy=REMEDY
+            "memory",
+            f"the file wants more than {MAX_ALLOCATION_BYTES // 2**20} MiB of memory in one piece",
+            remedy=REMEDY,
         ) from exc
     except av.error.ArgumentError as exc:
         raise UnsupportedMedia(
@@ -253,7 +257,9 @@ def _index(
 ) -> tuple[VideoStream | None, AudioStream | None]:
     num_streams = len(opened.streams)
     if num_streams > limits.max_streams:
-        raise LimitExceeded(f"the file has {num_streams} streams, the limit is {limits.max_streams}", remedy=REMEDY)
+        raise LimitExceeded(
+            "streams", f"the file has {num_streams} streams, the limit is {limits.max_streams}", remedy=REMEDY
+        )
     picture, sound = _best(opened, "video", VIDEO_CODECS), _best(opened, "audio", AUDIO_CODECS)
     streams = [stream for stream in (picture, sound) if stream is not None]
     video: VideoStream | None = None

@@ -70,7 +70,9 @@ def demux(
     earliest, latest = float("inf"), float("-inf")
     for number, packet in enumerate(read_packets(opened, streams), start=1):
         if number > limits.max_packets:
-            raise LimitExceeded(f"the file has more than {limits.max_packets} packets", remedy="Send a shorter clip.")
+            raise LimitExceeded(
+                "packets", f"the file has more than {limits.max_packets} packets", remedy="Send a shorter clip."
+            )
         ticks = packet.pts if packet.pts is not None else packet.dts
         if ticks is not None and not packet.is_discard:
             seconds = ticks * tick_seconds[packet.stream_index]

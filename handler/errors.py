@@ -10,9 +10,10 @@
     ├── StateForeign            409  state_foreign        a state of another model or checkpoint, or of other options
     ├── ChunkOutOfOrder         409  chunk_out_of_order   a chunk comes twice, or begins before the stream's clock
     ├── StateExpired            410  state_expired        a state is too old
-    ├── LimitExceeded           413  limit_exceeded       too many bytes, pixels, seconds, streams, characters
+    ├── LimitExceeded           413  limit_<what>         more of something than a limit allows: see EXCEEDED
     ├── UnsupportedMedia        415  unsupported_media    a container or codec that is not on the allow-list
     ├── UndecodableMedia        422  undecodable_media    opened, or not even that, but nothing came out
+    ├── DecoderCrashed          422  decoder_crashed      the decoder died of it, and of a second try too
     ├── NoUsableModality        422  no_usable_modality   several parts were sent and none can be used
     ├── ChunkUndecodableStart   422  chunk_undecodable_start    a chunk begins where no decoder can
     └── InternalError           500  internal_error       our defect; the log has the cause under the request id
@@ -23,7 +24,68 @@ message as that modality's reason.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, get_args
+
+Exceeded = Literal[
+    "answers",
+    "bytes",
+    "channels",
+    "cues",
+    "decode_seconds",
+    "explained_seconds",
+    "frame_pixels",
+    "frames",
+    "image_pixels",
+    "instances",
+    "instances_bytes",
+    "memory",
+    "options",
+    "packets",
+    "sample_rate",
+    "seconds",
+    "state",
+    "streams",
+    "table_bytes",
+    "table_cells",
+    "table_columns",
+    "table_rows",
+    "text",
+    "total_pixels",
+    "transcribed_seconds",
+    "transcription_passes",
+]
+"""What a limit can be on; the code of its breach is ``limit_`` and this."""
+
+EXCEEDED: dict[Exceeded, str] = {
+    "answers": "The answer would have more bytes than the server sends.",
+    "bytes": "A part has more bytes than allowed.",
+    "channels": "The sound has more channels than allowed.",
+    "cues": "The text has more cues than allowed, or too many of a stream wait for their time.",
+    "decode_seconds": "Decoding takes longer than allowed.",
+    "explained_seconds": "The clip lasts longer than one that is explained may.",
+    "frame_pixels": "A frame of a video has more pixels than allowed.",
+    "frames": "More frames come out of a video than allowed.",
+    "image_pixels": "A picture has more pixels than allowed.",
+    "instances": "A KServe body has more instances than allowed.",
+    "instances_bytes": "The instances of a KServe body have more bytes together than allowed.",
+    "memory": "Decoding wants more memory than allowed.",
+    "options": "The options have more bytes than allowed.",
+    "packets": "A file has more packets than allowed.",
+    "sample_rate": "The sound's sample rate is out of the range allowed.",
+    "seconds": "The clip, or a chunk of a stream, lasts longer than allowed.",
+    "state": "A stream's state has, or would have, more bytes than allowed.",
+    "streams": "A file has more streams than allowed.",
+    "table_bytes": "A table has more bytes than allowed.",
+    "table_cells": "A table has more cells than allowed.",
+    "table_columns": "A table has more columns than allowed.",
+    "table_rows": "A table has more rows than allowed.",
+    "text": "The text has more characters than allowed.",
+    "total_pixels": "All frames that come out of a video have more pixels together than allowed.",
+    "transcribed_seconds": "The sound lasts longer than one whose words are heard may.",
+    "transcription_passes": "Hearing the words of the sound takes more passes than allowed.",
+}
+"""When each limit is exceeded."""
 
 
 class ActivityError(Exception):
@@ -36,7 +98,7 @@ class ActivityError(Exception):
     """
 
     status: ClassVar[int]
-    code: ClassVar[str]
+    code: str
     phrase: ClassVar[str]
 
     def __init__(self, message: str, *, remedy: str, details: dict[str, Any] | None = None) -> None:
@@ -55,6 +117,16 @@ class ActivityError(Exception):
             "remedy": self.remedy,
             **self.details,
         }
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """All of the error as JSON values; :func:`error_of_values` makes it of them again."""
+        return {"code": self.code, "message": self.message, "remedy": self.remedy, "details": self.details}
+
+    @classmethod
+    def codes(cls) -> dict[str, str]:
+        """Each code that an error of this kind can have, and when it has it."""
+        return {cls.code: cls.__doc__ or ""}
 
 
 class InvalidRequest(ActivityError):
@@ -100,9 +172,26 @@ class StateExpired(ActivityError):
 
 
 class LimitExceeded(ActivityError):
-    """A limit on size, time or number is exceeded; the message says the limit."""
+    """A limit on size, time or number is exceeded.
 
-    status, code, phrase = 413, "limit_exceeded", "Content Too Large"
+    Args:
+        what: the limit, which the code names.
+        message: the value and the limit.
+        remedy: what the client can do.
+        details: as of :class:`ActivityError`.
+    """
+
+    status, phrase = 413, "Content Too Large"
+
+    def __init__(self, what: Exceeded, message: str, *, remedy: str, details: dict[str, Any] | None = None) -> None:
+        super().__init__(message, remedy=remedy, details=details)
+        self.what: Exceeded = what
+        self.code = _limit_code(what)
+
+    @classmethod
+    def codes(cls) -> dict[str, str]:
+        """A code for each limit."""
+        return {_limit_code(what): when for what, when in EXCEEDED.items()}
 
 
 class UnsupportedMedia(ActivityError):
@@ -115,6 +204,12 @@ class UndecodableMedia(ActivityError):
     """The bytes do not decode to a single frame, sample or word."""
 
     status, code, phrase = 422, "undecodable_media", "Unprocessable Content"
+
+
+class DecoderCrashed(ActivityError):
+    """The file made the decoder stop."""
+
+    status, code, phrase = 422, "decoder_crashed", "Unprocessable Content"
 
 
 class NoUsableModality(ActivityError):
@@ -133,3 +228,40 @@ class InternalError(ActivityError):
     """A defect of ours; carries nothing but the request id."""
 
     status, code, phrase = 500, "internal_error", "Internal Server Error"
+
+
+def error_kinds() -> list[type[ActivityError]]:
+    """Every kind of error, parents before their children."""
+    kinds = list(ActivityError.__subclasses__())
+    for kind in kinds:  # grows while it is walked
+        kinds += kind.__subclasses__()
+    return kinds
+
+
+def error_codes() -> dict[str, type[ActivityError]]:
+    """The closed list of codes, in the order of the alphabet, with the kind of error that has each."""
+    return dict(sorted((code, kind) for kind in error_kinds() for code in kind.codes()))
+
+
+def error_of_values(values: Mapping[str, Any]) -> ActivityError:
+    """Make an error of its :attr:`ActivityError.values`, as they come from another process.
+
+    Raises:
+        ValueError: a value is missing or of the wrong kind, or the code is none of the list.
+    """
+    texts = [values.get(name) for name in ("code", "message", "remedy")]
+    details = values.get("details")
+    if not all(isinstance(each, str) for each in texts) or not isinstance(details, dict):
+        raise ValueError("an error has a code, a message and a remedy of text, and details")
+    code, message, remedy = map(str, texts)
+    for what in get_args(Exceeded):
+        if code == _limit_code(what):
+            return LimitExceeded(what, message, remedy=remedy, details=details)
+    kind = error_codes().get(code)
+    if kind is None:
+        raise ValueError(f"{code[:60]!r} is no code of an error")
+    return kind(message, remedy=remedy, details=details)
+
+
+def _limit_code(what: Exceeded) -> str:
+    return f"limit_{what}"

@@ -52,7 +52,9 @@ def decode_image(data: bytes, size: int, limits: Limits, geometry: Geometry | No
     """
     if len(data) > limits.max_bytes:
         raise LimitExceeded(
-            f"the picture has {len(data)} bytes, the limit is {limits.max_bytes}", remedy="Send a smaller picture."
+            "bytes",
+            f"the picture has {len(data)} bytes, the limit is {limits.max_bytes}",
+            remedy="Send a smaller picture.",
         )
     options = {"max_pixels": str(_MEASURED_FACTOR * limits.max_image_pixels)}  # probing decodes as well
     try:
@@ -66,7 +68,9 @@ def decode_image(data: bytes, size: int, limits: Limits, geometry: Geometry | No
         error.remedy = REMEDY
         raise
     except MemoryError as exc:
-        raise LimitExceeded("the picture wants more memory than is allowed", remedy="Send it smaller.") from exc
+        raise LimitExceeded(
+            "memory", "the picture wants more memory than is allowed", remedy="Send it smaller."
+        ) from exc
     except Exception as exc:
         raise UndecodableMedia("the picture does not decode", remedy=REMEDY) from exc
 
@@ -87,7 +91,9 @@ def _first_frame(opened: InputContainer, options: dict[str, str], limits: Limits
 def _check_pixels(width: int, height: int, limits: Limits) -> None:
     if width * height > limits.max_image_pixels:
         raise LimitExceeded(
-            f"the picture has {width} x {height} pixels, the limit is {limits.max_image_pixels} in all", remedy=REMEDY
+            "image_pixels",
+            f"the picture has {width} x {height} pixels, the limit is {limits.max_image_pixels} in all",
+            remedy=REMEDY,
         )
 
 

@@ -14,6 +14,10 @@ class Limits(Settings):
     """Bytes of one media part."""
     max_frame_pixels: PositiveInt = 2_100_000
     """Pixels of one frame: 1920 x 1088 passes."""
+    max_frames: PositiveInt = 36_000
+    """Frames that come out of a video's decoder: 600 s at 60 a second pass."""
+    max_total_pixels: PositiveInt = 40_000_000_000
+    """Pixels of these frames together: 600 s of 1920 x 1080 at 30 a second pass."""
     max_duration_seconds: PositiveFloat = 600.0
     """Seconds of the timeline, declared or found while decoding."""
     max_streamed_seconds: PositiveFloat = 7200.0
@@ -25,6 +29,10 @@ class Limits(Settings):
     """
     max_streams: PositiveInt = 16
     """Streams in a container."""
+    max_decode_seconds: PositiveFloat = 5.0
+    """Seconds of the wall clock that decoding a request may take beyond those that the clip lasts."""
+    max_decode_bytes: PositiveInt = 1024 * 1024 * 1024
+    """Bytes of address space that a decoding process may take beyond those that it starts with."""
     max_packets: PositiveInt = 400_000
     """Packets in a container."""
     max_channels: PositiveInt = 8

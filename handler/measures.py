@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from handler.clip import Clip
-from handler.errors import ActivityError
+from handler.errors import error_codes
 
 Stage = Literal["receive", "decode", "transform", "encode", "fuse", "explain", "describe", "postprocess"]
 """``receive`` parses the body; ``transform`` makes an encoder's inputs of what was decoded; ``postprocess`` smooths,
@@ -185,12 +185,9 @@ def note_windows(count: int) -> None:
 
 def starting_samples(model_name: str, model_version: str) -> list[Sample]:
     """A zero for each outcome: Prometheus sees a counter rise only from a value that it has seen before."""
-    kinds = [ActivityError]
-    for kind in kinds:  # grows while it is walked
-        kinds += kind.__subclasses__()
-    codes = sorted({kind.code for kind in kinds[1:]})
     return [
-        Sample("activity_requests_total", "counter", 0, (model_name, model_version, code)) for code in ("ok", *codes)
+        Sample("activity_requests_total", "counter", 0, (model_name, model_version, code))
+        for code in ("ok", *error_codes())
     ]
 
 

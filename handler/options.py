@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
-from handler.errors import InvalidOptions
+from handler.errors import InvalidOptions, LimitExceeded
 from handler.label_choice import ByModality, LabelChoice, Labels, TemplatesBySpace, choose_labels
 from handler.limits import Limits
 from handler.stream.options import ChunkOptions
@@ -122,6 +122,7 @@ def parse_options(raw: str | bytes | Mapping[str, Any] | None, limits: Limits) -
     Raises:
         InvalidOptions: an unknown option (the message names the known ones), a value of the wrong kind or out of
             range, or no JSON object at all.
+        LimitExceeded: more than ``max_options_bytes``.
     """
     if raw is None:
         return RequestOptions()
@@ -129,9 +130,10 @@ def parse_options(raw: str | bytes | Mapping[str, Any] | None, limits: Limits) -
         text = json.dumps(raw, allow_nan=False) if isinstance(raw, Mapping) else raw
     except (ValueError, TypeError, RecursionError) as exc:
         raise InvalidOptions("options: not a plain JSON object", remedy=REMEDY) from exc
-    if len(text) > limits.max_options_bytes:
-        raise InvalidOptions(
-            f"options: {len(text)} bytes, at most {limits.max_options_bytes} are allowed", remedy=REMEDY
+    num_bytes = len(text) if isinstance(text, bytes) else len(text.encode("utf-8", "surrogatepass"))
+    if num_bytes > limits.max_options_bytes:
+        raise LimitExceeded(
+            "options", f"options: {num_bytes} bytes, at most {limits.max_options_bytes} are allowed", remedy=REMEDY
         )
     if not text.strip():
         return RequestOptions()

@@ -109,6 +109,7 @@ def check_duration(seconds: float, limits: Limits) -> None:
     """
     if seconds > limits.max_duration_seconds:
         raise LimitExceeded(
+            "seconds",
             f"the clip lasts {seconds:.3f} s or more, the limit is {limits.max_duration_seconds:g} s",
             remedy=limits.shorter,
         )

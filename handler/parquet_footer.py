@@ -64,7 +64,9 @@ def read_footer(data: bytes, remedy: str) -> ParquetFooter:
     if len(data) < 12 or not data.endswith(MAGIC) or length > len(data) - 12:
         raise UndecodableMedia("the table does not open as Parquet", remedy=remedy)
     if length > MAX_FOOTER_BYTES:
-        raise LimitExceeded(f"the table has {length} bytes of metadata, the limit is {MAX_FOOTER_BYTES}", remedy=remedy)
+        raise LimitExceeded(
+            "table_bytes", f"the table has {length} bytes of metadata, the limit is {MAX_FOOTER_BYTES}", remedy=remedy
+        )
     try:
         values = ThriftReader(data[: len(data) - 8], len(data) - 8 - length, max_values=MAX_VALUES).struct()
         if 8 in values:
@@ -110,6 +112,7 @@ def check_pages(data: bytes, footer: ParquetFooter, remedy: str) -> None:
                 num_pages += 1
                 if declared > MAX_GROWTH * len(data) or num_pages > MAX_PAGES:
                     raise LimitExceeded(
+                        "memory",
                         f"the {len(data)} bytes of Parquet declare to hold {declared} or more in {num_pages} pages",
                         remedy="Send it with less compression, in one row group.",
                     )

@@ -58,6 +58,7 @@ def check_pixels(width: int, height: int, limits: Limits) -> None:
     """
     if width * height > limits.max_frame_pixels:
         raise LimitExceeded(
+            "frame_pixels",
             f"a frame has {width} x {height} pixels, the limit is {limits.max_frame_pixels} in all",
             remedy="Send the clip at a lower resolution, for example 1280 x 720.",
         )

@@ -285,6 +285,7 @@ def _copied(name: str, value: bytes | bytearray | memoryview, limits: Limits) ->
 def _check_size(name: str, num_bytes: int, limits: Limits) -> None:
     if num_bytes > limits.max_bytes:
         raise LimitExceeded(
+            "bytes",
             f"'{name}' has {num_bytes} bytes, at most {limits.max_bytes} are allowed",
             remedy="Send a shorter clip, or encode it at a lower bit rate.",
         )

@@ -251,12 +251,15 @@ def check_sound(sample_rate: int, channels: int, limits: Limits) -> None:
     """
     if not limits.min_sample_rate <= sample_rate <= limits.max_sample_rate:
         raise LimitExceeded(
+            "sample_rate",
             f"the sample rate is {sample_rate} Hz, allowed are {limits.min_sample_rate} to {limits.max_sample_rate} Hz",
             remedy="Send the sound at 16000 or 48000 Hz.",
         )
     if channels > limits.max_channels:
         raise LimitExceeded(
-            f"the sound has {channels} channels, the limit is {limits.max_channels}", remedy="Send mono or stereo."
+            "channels",
+            f"the sound has {channels} channels, the limit is {limits.max_channels}",
+            remedy="Send mono or stereo.",
         )
 
 

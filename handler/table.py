@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from handler.errors import ActivityError, LimitExceeded, UndecodableMedia, UnsupportedMedia
+from handler.errors import ActivityError, Exceeded, LimitExceeded, UndecodableMedia, UnsupportedMedia
 from handler.limits import Limits
 from handler.parquet_footer import MAGIC, NUMBERS, check_pages, read_footer
 from handler.strict_json import JsonError, parse_json
@@ -64,6 +64,7 @@ def read_table(content: Content, limits: Limits, *, max_rows: int | None = None)
     size = len(content.encode("utf-8", "surrogatepass")) if isinstance(content, str) else len(content)
     if size > limits.max_table_bytes:
         raise LimitExceeded(
+            "table_bytes",
             f"the table has {size} bytes, the limit is {limits.max_table_bytes}",
             remedy="Send fewer rows, or Parquet with float32 columns.",
         )
@@ -82,14 +83,15 @@ def check_shape(num_rows: int, num_columns: int, limits: Limits, max_rows: int) 
     Raises:
         LimitExceeded: naming the size and the limit.
     """
-    for count, limit, what in (
-        (num_columns, limits.max_table_columns, "columns"),
-        (num_rows, max_rows, "rows"),
-        (num_rows * num_columns, limits.max_table_cells, "cells"),
-    ):
+    counts: tuple[tuple[int, int, Exceeded, str], ...] = (
+        (num_columns, limits.max_table_columns, "table_columns", "columns"),
+        (num_rows, max_rows, "table_rows", "rows"),
+        (num_rows * num_columns, limits.max_table_cells, "table_cells", "cells"),
+    )
+    for count, limit, what, unit in counts:
         if count > limit:
             raise LimitExceeded(
-                f"the table has {count} {what} or more, the limit is {limit}", remedy=f"Send fewer {what}."
+                what, f"the table has {count} {unit} or more, the limit is {limit}", remedy=f"Send fewer {unit}."
             )
 
 

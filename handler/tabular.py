@@ -59,7 +59,9 @@ def _one_row(content: Content, limits: Limits) -> Mapping[str, Any]:
         table = table[0]
     if len(table) > limits.max_table_columns:
         raise LimitExceeded(
-            f"the table has {len(table)} columns, the limit is {limits.max_table_columns}", remedy="Send fewer columns."
+            "table_columns",
+            f"the table has {len(table)} columns, the limit is {limits.max_table_columns}",
+            remedy="Send fewer columns.",
         )
     return table
 

@@ -50,13 +50,14 @@ def parse_text(text: str | bytes | bytearray, limits: Limits) -> Words:
     for cue in _cues(lines, is_webvtt=is_webvtt):
         cues.append(cue)
         if len(cues) > limits.max_cues:
-            raise LimitExceeded(f"the text has more than {limits.max_cues} cues", remedy="Send fewer cues.")
+            raise LimitExceeded("cues", f"the text has more than {limits.max_cues} cues", remedy="Send fewer cues.")
     if not cues:
         raise UndecodableMedia("the text has no words: not one cue with a time and text", remedy=_REMEDY)
     cues.sort(key=lambda cue: (cue.start_seconds, cue.stop_seconds))
     seconds = max(cue.stop_seconds for cue in cues) - cues[0].start_seconds
     if seconds > limits.max_duration_seconds:
         raise LimitExceeded(
+            "seconds",
             f"the cues span {seconds:.3f} s, the limit is {limits.max_duration_seconds:g} s",
             remedy="Send the cues of the clip alone.",
         )
@@ -79,6 +80,7 @@ def _clean(text: str | bytes | bytearray, limits: Limits) -> str:
 def _check_characters(count: int, limits: Limits) -> None:
     if count > limits.max_text_characters:
         raise LimitExceeded(
+            "text",
             f"the text has {count} characters or more, the limit is {limits.max_text_characters}",
             remedy="Send fewer words.",
         )

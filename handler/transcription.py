@@ -94,6 +94,7 @@ class Transcriber:
         seconds = waveform.duration_seconds
         if seconds > self._config.max_seconds:
             raise LimitExceeded(
+                "transcribed_seconds",
                 f"the sound has {seconds:.1f} s, at most {self._config.max_seconds:g} s are transcribed",
                 remedy="Send it in shorter pieces, or its words as text.",
             )
@@ -134,6 +135,7 @@ class Transcriber:
             passes += 1
             if passes > most:
                 raise LimitExceeded(
+                    "transcription_passes",
                     f"the transcriber needs more than {most} passes for {seconds:.1f} s of sound",
                     remedy="Send the words as text.",
                 )

@@ -98,6 +98,7 @@ def check_explained(schedule: Schedule, limits: Limits) -> None:
     allowed_seconds = max(most * share, min(most, schedule.window_seconds))
     if seconds > allowed_seconds:
         raise LimitExceeded(
+            "explained_seconds",
             f"the clip spans {seconds:.3f} s, an explanation is limited to {allowed_seconds:g} s",
             remedy="Ask for the explanation of a part of the clip, or leave the explanation out.",
         )

@@ -106,6 +106,7 @@ def fold(unfolded: Unfolded, responses: Sequence[Response], name: str, version: 
     body = b"{" + b",".join(members) + b"}"
     if len(body) > limits.max_answers_bytes:
         error = LimitExceeded(
+            "answers",
             f"the answers together have {len(body)} bytes, at most {limits.max_answers_bytes} are allowed",
             remedy="Send fewer instances in one body, or ask for fewer extras.",
         )
@@ -120,6 +121,7 @@ def _bounded(response: Response, limits: Limits) -> Response:
     if len(response.body) <= limits.max_answers_bytes:
         return response
     error = LimitExceeded(
+        "answers",
         f"the answer has {len(response.body)} bytes, at most {limits.max_answers_bytes} are allowed",
         remedy="Send a shorter clip, or ask for fewer extras.",
     )
@@ -134,6 +136,7 @@ def check_alone(request: ActivityRequest, *, transcribed: bool) -> None:
     """
     if request.num_instances > 1 and (transcribed or _SLOW_EXTRAS & set(request.options.extras)):
         raise LimitExceeded(
+            "instances",
             "words of the sound, descriptions and explanations are for bodies of 1 instance, "
             f"this one has {request.num_instances}",
             remedy="Send the instances in bodies of their own.",
@@ -254,6 +257,7 @@ def _check_fields(values: Mapping[str, Any], known: Sequence[str], remedy: str) 
 def _check_bytes(num_bytes: int, limits: Limits) -> None:
     if num_bytes > limits.max_instances_bytes:
         raise LimitExceeded(
+            "instances_bytes",
             f"the instances together have {num_bytes} bytes, at most {limits.max_instances_bytes} are allowed",
             remedy="Send fewer instances in one body.",
         )

@@ -72,6 +72,7 @@ def check_count(count: int, limits: Limits) -> None:
     """
     if count > limits.max_instances:
         raise LimitExceeded(
+            "instances",
             f"the body has {count} instances, at most {limits.max_instances} are allowed",
             remedy="Send the others in bodies of their own.",
         )

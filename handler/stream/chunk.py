@@ -228,6 +228,7 @@ class _Hops:
         cues = sorted(dict.fromkeys((*before, *placed)), key=lambda cue: (cue.start_seconds, cue.stop_seconds))
         if len(cues) > self.limits.max_cues:
             raise LimitExceeded(
+                "cues",
                 f"{len(cues)} cues of the stream wait for their time, at most {self.limits.max_cues} are allowed",
                 remedy="Send each cue with the chunk that it belongs to.",
             )

@@ -19,12 +19,12 @@ from handler.inference import Scorer
 from handler.limits import Limits
 from handler.measures import note_clip, note_windows
 from handler.options import ResolvedOptions, resolve_options
+from handler.packing import PackingError, pack, unpack, unpacked_bytes
 from handler.request import ActivityRequest
 from handler.rolling.decision import Decided, DecidedWindows, DecisionRules, RollingDecision
 from handler.rolling.scorer import RollingScorer, RollingState
 from handler.stream.chunk import DecodedChunk, decode_chunk
 from handler.stream.options import check_chunk, options_digest
-from handler.stream.packing import PackingError, pack, unpack, unpacked_bytes
 from handler.stream.response import ChunkPrediction
 from handler.stream.state import StreamState
 from handler.stream.token import MIN_KEY_BYTES, ModelIdentity, StreamSeal
@@ -216,6 +216,7 @@ class Streams:
         packed = pack(memory.values())
         if (size := unpacked_bytes(packed)) > self._max_unpacked_bytes:
             raise LimitExceeded(
+                "state",
                 f"state: what the stream keeps would have {size} bytes, at most {self._max_unpacked_bytes} are allowed",
                 remedy="Send shorter chunks.",
             )

@@ -91,6 +91,7 @@ class StreamSeal:
         token = _text(signed + self._signature(signed))
         if len(token) > self.limits.max_state_bytes:
             raise LimitExceeded(
+                "state",
                 f"state: the stream's state would have {len(token)} bytes, "
                 f"at most {self.limits.max_state_bytes} are allowed",
                 remedy="Cut the stream at key frames, or send smaller pictures and sound of a lower rate.",
@@ -112,7 +113,9 @@ class StreamSeal:
         """
         if len(token) > self.limits.max_state_bytes:
             raise LimitExceeded(
-                f"state: {len(token)} bytes, at most {self.limits.max_state_bytes} are allowed", remedy=_BEGIN_ANEW
+                "state",
+                f"state: {len(token)} bytes, at most {self.limits.max_state_bytes} are allowed",
+                remedy=_BEGIN_ANEW,
             )
         sealed = _binary(token)
         signed, signature = sealed[:-_DIGEST_BYTES], sealed[-_DIGEST_BYTES:]

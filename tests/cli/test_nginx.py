@@ -121,7 +121,7 @@ def test_a_request_above_the_limit_is_answered_with_it(front: Running) -> None:
     with RestClient(front.rest) as client:
         answer = client.predict(b"x" * (MAX_BYTES + 1))
     assert answer.status == 413
-    assert answer.json()["code"] == "limit_exceeded"
+    assert answer.json()["code"] == "limit_bytes"
     assert str(MAX_BYTES) in answer.json()["message"]
 
 

@@ -299,7 +299,7 @@ def test_a_broken_video_beside_good_sound_is_told_with_its_code() -> None:
 def test_a_picture_that_does_not_decode_does_not_make_the_clip_longer() -> None:
     media = render("mov", steady(3.0), pcm(1.0))
     clip = decoded(media, limits=Limits(max_frame_pixels=100))
-    assert clip.modalities["video"].code == "limit_exceeded"
+    assert clip.modalities["video"].code == "limit_frame_pixels"
     assert "64 x 48 pixels" in str(clip.modalities["video"].reason)
     assert clip.schedule.span == Span(0.0, 1.0)
     assert clip.frames is None
@@ -340,7 +340,7 @@ def test_a_part_with_two_faults_tells_both() -> None:
     limits = Limits(max_frame_pixels=100, min_sample_rate=40_000)
     error = refused(clip_of_two_seconds(), limits=limits)
     assert isinstance(error, NoUsableModality)
-    assert error.details["modalities"]["audio"]["code"] == "limit_exceeded"
+    assert error.details["modalities"]["audio"]["code"] == "limit_sample_rate"
     assert "16000 Hz" in error.details["modalities"]["audio"]["reason"]
 
 

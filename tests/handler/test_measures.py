@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from handler.batching import run_micro_batches
+from handler.errors import EXCEEDED
 from handler.inference import HOPS_PER_BATCH, WINDOWS_PER_BATCH
 from handler.measures import Measures, Outcome, measuring, note_windows, samples, stage, starting_samples
 from handler.runtime import Runtime
@@ -142,9 +143,10 @@ def test_every_outcome_begins_at_zero() -> None:
     assert [each.labels for each in found] == [
         ("activity", "1.0", code)
         for code in (
-            *("ok", "chunk_out_of_order", "chunk_undecodable_start", "internal_error", "invalid_options"),
-            *("invalid_request", "limit_exceeded", "no_usable_modality", "state_expired", "state_foreign"),
-            *("state_invalid", "undecodable_media", "unknown_part", "unsupported_media"),
+            *("ok", "chunk_out_of_order", "chunk_undecodable_start", "decoder_crashed", "internal_error"),
+            *("invalid_options", "invalid_request", *(f"limit_{what}" for what in sorted(EXCEEDED))),
+            *("no_usable_modality", "state_expired", "state_foreign", "state_invalid", "undecodable_media"),
+            *("unknown_part", "unsupported_media"),
         )
     ]
 

@@ -195,7 +195,7 @@ def test_a_broken_part_is_a_status_and_alone_an_error(name: str) -> None:
 def test_a_depth_that_does_not_decode_leaves_the_clip_to_the_others() -> None:
     tall = render("matroska", Picture(codec="ffv1", width=64, height=64, num_frames=100, pix_fmt="gray"))
     clip = decoded({"depth": tall, "imu": swing(1.0)}, limits=Limits(max_frame_pixels=2_000))
-    assert clip.modalities["depth"].code == "limit_exceeded"
+    assert clip.modalities["depth"].code == "limit_frame_pixels"
     assert clip.schedule.num_hops == 2  # not the four seconds of the depth
     assert decoded({"depth": tall, "imu": swing(1.0)}).schedule.num_hops == 8
 

@@ -95,7 +95,7 @@ def bad_requests() -> dict[str, tuple[Raw, int, str]]:
         "truncated": ({"body": movie()[: len(movie()) // 2]}, 422, "undecodable_media"),
         "image": ({"body": png(8, 8)}, 415, "unsupported_media"),
         "several broken": ({"video": movie()[:300], "text": " "}, 422, "no_usable_modality"),
-        "too far apart": ({"video": movie(), "audio": late_sound()}, 413, "limit_exceeded"),
+        "too far apart": ({"video": movie(), "audio": late_sound()}, 413, "limit_seconds"),
     }
 
 

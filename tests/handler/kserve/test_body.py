@@ -176,7 +176,7 @@ def test_a_body_of_which_nothing_is_answered_has_the_first_errors_status(pipelin
         ({"instances": {}}, "invalid_request", "got a JSON object"),
         ({"instances": [{}], "video": ""}, "invalid_request", "unknown field 'video'"),
         ({"instances": [{}], "parameters": 1}, "invalid_request", "'parameters' must be a JSON object"),
-        ({"instances": [{}] * 9}, "limit_exceeded", "at most 8 are allowed"),
+        ({"instances": [{}] * 9}, "limit_instances", "at most 8 are allowed"),
         ({"inputs": {}}, "invalid_request", "got a JSON object"),
         ({"inputs": [1]}, "invalid_request", "got a number"),
         ({"inputs": [tensor("text", "a")], "x": 1}, "invalid_request", "unknown field 'x'"),
@@ -194,7 +194,7 @@ def test_a_body_of_which_nothing_is_answered_has_the_first_errors_status(pipelin
         ({"inputs": [tensor("text", shape=[1])]}, "invalid_request", "0 elements, its shape [1] says 1"),
         ({"inputs": [tensor("text", "a", data="a")]}, "invalid_request", "must have a list as data, got text"),
         ({"inputs": [tensor("text", "a"), tensor("audio", "a", "b")]}, "invalid_request", "another has 2"),
-        ({"inputs": [tensor("text", *"123456789")]}, "limit_exceeded", "at most 8 are allowed"),
+        ({"inputs": [tensor("text", *"123456789")]}, "limit_instances", "at most 8 are allowed"),
         ({"inputs": [tensor("text", 1)]}, "invalid_request", "must hold text, got a number"),
         ({"inputs": [tensor("text", "a")], "parameters": {"nonsense": 1}}, "invalid_options", "nonsense"),
     ],
@@ -204,7 +204,7 @@ def test_refusals_say_what_is_wrong(pipeline: ActivityPipeline, body: dict[str, 
     assert values["code"] == code
     assert words in values["message"]
     assert values["error"] == values["message"]
-    assert response.status == values["status"] == (413 if code == "limit_exceeded" else 400)
+    assert response.status == values["status"] == (413 if code == "limit_instances" else 400)
 
 
 def test_the_bytes_of_all_instances_are_bounded() -> None:
@@ -222,7 +222,7 @@ def test_an_answer_that_the_server_would_not_bear_is_a_refusal() -> None:
     limits = Limits(max_answers_bytes=2_000)
     assert fold(unfolded, [answer, answer], "m", "1", Limits()).status == 200
     refused = fold(unfolded, [answer, answer], "m", "1", limits)
-    assert (refused.status, json.loads(refused.body)["code"]) == (413, "limit_exceeded")
+    assert (refused.status, json.loads(refused.body)["code"]) == (413, "limit_answers")
     assert len(refused.body) < 2_000
 
 
@@ -233,7 +233,7 @@ def test_the_clips_of_a_body_together_last_no_longer_than_a_requests() -> None:
     response, _ = ask(pipeline, {"body": {"instances": [{"video": BASE64}]}})
     assert response.status == 200
     response, values = ask(pipeline, {"body": {"instances": [{"video": BASE64}, {"video": BASE64}]}})
-    assert (response.status, values["code"]) == (413, "limit_exceeded")
+    assert (response.status, values["code"]) == (413, "limit_seconds")
     assert "0.75 s" in values["message"]
 
 
@@ -382,7 +382,7 @@ def test_an_ordinary_answer_that_the_worker_would_die_of_is_an_error() -> None:
     small = ActivityPipeline(tiny_checkpoint(), runtime=choose_runtime(), limits=Limits(max_answers_bytes=500))
     responses = small.respond([{"text": "stir", "options": {"extras": ["windows"]}}, {"text": "stir"}], ["a", "b"])
     assert [response.status for response in responses] == [413, 200]
-    assert json.loads(responses[0].body)["code"] == "limit_exceeded"
+    assert json.loads(responses[0].body)["code"] == "limit_answers"
 
 
 def test_errors_do_not_hold_what_was_sent(pipeline: ActivityPipeline) -> None:
@@ -392,7 +392,7 @@ def test_errors_do_not_hold_what_was_sent(pipeline: ActivityPipeline) -> None:
     (response,) = pipeline.respond([{"body": body}], ["x"])
     _, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert json.loads(response.body)["code"] == "invalid_options"
+    assert json.loads(response.body)["code"] == "limit_options"
     assert peak_bytes < 16_000_000
 
 

@@ -229,12 +229,12 @@ def test_a_streamed_recording_may_be_longer_than_others() -> None:
     pipeline.limits = Limits(max_duration_seconds=60.0, max_streamed_seconds=80.0)
     raw = {"video": movie(), "options": '{"stream": true}'}
     (whole,) = pipeline.respond([{"video": movie()}], ["1"])
-    assert json.loads(whole.body)["code"] == "limit_exceeded"
+    assert json.loads(whole.body)["code"] == "limit_seconds"
     ((response, _),) = pipeline.respond_measured([raw], ["1"], streamable=[0])
     assert read(response)[1] == "ok"
     pipeline.limits = Limits(max_duration_seconds=60.0, max_streamed_seconds=70.0)
     ((response, _),) = pipeline.respond_measured([raw], ["1"], streamable=[0])
-    assert json.loads(response.body)["code"] == "limit_exceeded"
+    assert json.loads(response.body)["code"] == "limit_seconds"
 
 
 def test_what_a_streamed_answer_cost_is_counted_while_it_is_read() -> None:

@@ -202,7 +202,7 @@ def test_sound_of_which_nothing_decodes_fails() -> None:
 def test_what_is_declared_out_of_bounds_is_known_before_anything_is_decoded() -> None:
     request = request_of(("video",))
     opened, found = all_pieces(request, TINY, 2, Limits(max_frame_pixels=100))
-    assert opened.modalities["video"].code == "limit_exceeded"
+    assert opened.modalities["video"].code == "limit_frame_pixels"
     assert opened.modalities["audio"] == ModalityStatus(used=True)
     assert all(piece.clip.frames is None and list(piece.clip.masks) == ["audio"] for piece in found)
 

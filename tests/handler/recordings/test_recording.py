@@ -159,7 +159,7 @@ def test_explanations_are_refused_before_a_long_recording_is_decoded(monkeypatch
     pipeline.limits = Limits(max_explained_seconds=60.0)
     raw = {"video": movie(), "options": '{"extras": ["explanation"]}'}
     (response,) = pipeline.respond([raw], ["1"])
-    assert json.loads(response.body)["code"] == "limit_exceeded"
+    assert json.loads(response.body)["code"] == "limit_explained_seconds"
     assert decoded == []
     monkeypatch.undo()
     explained = tiny_pipeline().respond([raw], ["1"])[0]  # of several pieces, and short enough

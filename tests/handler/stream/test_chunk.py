@@ -18,7 +18,7 @@ import pytest
 from handler.limits import Limits
 from handler.pipeline import ActivityPipeline
 from handler.runtime import choose_runtime
-from handler.stream.packing import pack, unpack
+from handler.packing import pack, unpack
 from models.encoder_config import DepthConfig, VectorConfig
 from tests.handler.requests import tiny_checkpoint
 from tests.handler.streaming import Chunk, assert_same, send, stream, whole
@@ -147,11 +147,11 @@ def test_a_chunk_far_beyond_the_end_is_refused() -> None:
     picture = Picture(num_frames=50, width=32, height=32, options=SHORT_GOP)
     recording = record("mp4", picture, None)
     state = send(shared(), {"video": recording}, {})["state"]
-    assert refused(state, recording, {"offset_seconds": 1e6})[:2] == (413, "limit_exceeded")
+    assert refused(state, recording, {"offset_seconds": 1e6})[:2] == (413, "limit_seconds")
     apart = {"video": recording, "audio": late()}
-    assert send(shared(), apart, {})["code"] == "limit_exceeded"
+    assert send(shared(), apart, {})["code"] == "limit_seconds"
     answer = send(shared(), apart, {"stop_seconds": 3.0}, None, state)
-    assert answer["code"] == "limit_exceeded"
+    assert answer["code"] == "limit_seconds"
 
 
 def test_a_start_beyond_what_was_sent_is_refused() -> None:
@@ -314,7 +314,7 @@ def test_a_state_that_could_not_be_unpacked_is_not_given() -> None:
     pipeline = build(Limits(max_state_bytes=9_000), vectors={"imu": VectorConfig(channels=50, rate_hz=10.0)})
     rows = {"seconds": [place / 10_000 for place in range(2_000)], "values": [[0.0] * 50] * 2_000}
     answer = send(pipeline, {"imu": json.dumps(rows)}, {})
-    assert (answer["status"], answer["code"]) == (413, "limit_exceeded")
+    assert (answer["status"], answer["code"]) == (413, "limit_state")
     assert "at most 576000 are allowed" in answer["message"]
 
 

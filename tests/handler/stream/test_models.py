@@ -63,4 +63,4 @@ def test_encoders_that_see_whole_windows(tmp_path: Path) -> None:
     assert_same(stream(pipeline, chunks(), OPTIONS), whole(pipeline, {"video": recording()}, OPTIONS))
     # What such encoders go on from are raw frames and samples: a state that is too large for them is said to be.
     small = ActivityPipeline(checkpoint, runtime=choose_runtime(threads=1), limits=Limits(max_state_bytes=20_000))
-    assert send(small, *chunks()[0], OPTIONS)["code"] == "limit_exceeded"
+    assert send(small, *chunks()[0], OPTIONS)["code"] == "limit_state"
