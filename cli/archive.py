@@ -34,6 +34,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from cli.archive_check import write_sum
 from cli.archive_size import check_room, measure_archive
 from cli.canary import EXPECTED_NAME, FOLDER, OPTIONS, file_name
 from cli.errors import CommandError
@@ -88,7 +89,8 @@ def build_archive(
 
     Args:
         checkpoint: folder with model.safetensors, model.json and tokenizer.json.
-        output: the ``.mar`` file to write; its folder is made, an older file is replaced at the very end.
+        output: the ``.mar`` file to write; its folder is made, an older file is replaced at the very end. Its
+            SHA-256 is written beside it (:mod:`cli.archive_check`).
         name: the model's name, in the archive and in its answers; None is the checkpoint's own.
         version: the model's version, likewise.
 
@@ -253,6 +255,7 @@ def _write_archive(archived: Path, output: Path, weights: Mapping[str, Path]) ->
         with draft.open("rb") as written:
             sha256 = hashlib.file_digest(written, "sha256").hexdigest()
         draft.replace(output)
+        write_sum(output, sha256)
     finally:
         draft.unlink(missing_ok=True)
     return ArchiveSummary(output, output.stat().st_size, sha256, len(sizes))

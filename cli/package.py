@@ -36,7 +36,9 @@ def package(
     It carries code, all weights (safetensors), a transcriber's and a captioner's included, labels, preprocessing,
     tokenizer, the exact versions of what it imports, TorchServe's settings (config/model-config.yaml) and a canary: a
     short clip with the answer that this model gives to it. A server with those versions installed serves it without
-    this checkout and without a network. What it weighs, part by part, is said before it is written.
+    this checkout and without a network. What it weighs, part by part, is said before it is written. Its SHA-256 is
+    printed and written beside it (FILE.mar.sha256): an archive is code, and `activity serve` takes it as it was
+    packaged or not at all.
 
     [bold]Examples[/bold]
 
@@ -44,8 +46,9 @@ def package(
     $ activity package --checkpoint runs/mine -o model-store/activity-2.mar --version 2.0
     """
     from cli.archive import build_archive  # noqa: PLC0415 - help must not wait for what only the work needs
+    from cli.archive_check import sum_path  # noqa: PLC0415
 
     with user_errors():
         summary = build_archive(checkpoint, output, name=name, version=version)
     stderr.print(f"[bold]{summary.path}[/bold]: {summary.num_files} files, {summary.size_bytes / 1e6:.1f} MB")
-    stderr.print(f"SHA-256 {summary.sha256}")
+    stderr.print(f"SHA-256 {summary.sha256}, which also stands in {sum_path(summary.path).name}")

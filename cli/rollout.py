@@ -10,7 +10,7 @@ from rich.console import Console
 
 from cli.errors import require_files
 from cli.record import ServerRecord, resolve_run_dir
-from cli.serve import START_TIMEOUT_SECONDS, RunDir, require_running
+from cli.serve import START_TIMEOUT_SECONDS, RunDir, Sha256, require_running
 
 QUIET_TIMEOUT_SECONDS = 60.0
 
@@ -26,6 +26,7 @@ KeepWarm = Annotated[
 def rollout(
     archive: Annotated[Path, typer.Argument(help="The archive of the new version.")],
     *,
+    sha256: Sha256 = None,
     keep_warm: KeepWarm = False,
     timeout: Timeout = START_TIMEOUT_SECONDS,
     quiet: QuietTimeout = QUIET_TIMEOUT_SECONDS,
@@ -48,7 +49,8 @@ def rollout(
 
     require_files(archive)
     record = require_running(resolve_run_dir(run_dir))
-    _show(roll_out(record, archive, Switch(timeout_seconds=timeout, quiet_seconds=quiet, keep_warm=keep_warm)))
+    switch = Switch(timeout_seconds=timeout, quiet_seconds=quiet, keep_warm=keep_warm)
+    _show(roll_out(record, archive, switch, sha256=sha256))
 
 
 def rollback(

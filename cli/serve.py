@@ -25,6 +25,11 @@ RunDir = Annotated[
     typer.Option(help="Run folder: settings, keys, logs.", envvar=RUN_DIR_VARIABLE, show_default=".activity"),
 ]
 
+Sha256 = Annotated[
+    str | None,
+    typer.Option(help="The archive's SHA-256, of one from elsewhere.", show_default="of FILE.mar.sha256, beside it"),
+]
+
 
 def _port_option(help_text: str, usual: int) -> Any:
     return typer.Option(help=help_text, min=1, max=65535, show_default=f"{usual}, else a free one")
@@ -35,6 +40,7 @@ def serve(  # noqa: PLR0913 - one argument an option of the command line
         Path, typer.Option(help="The archive to serve.", show_default="model-store/activity.mar")
     ] = DEFAULT_ARCHIVE,
     workers: Annotated[int, typer.Option(help="Worker processes; they share the cores.", min=1)] = 1,
+    sha256: Sha256 = None,
     *,
     model: Annotated[str, typer.Option(help="Name to register the archive under.")] = "activity",
     port: Annotated[int | None, _port_option("REST port for predictions.", 8080)] = None,
@@ -62,6 +68,9 @@ def serve(  # noqa: PLR0913 - one argument an option of the command line
     RUN_DIR/key_file.json; the other commands read it from there. A usual port that is taken is replaced by a free one,
     which is said; a port that you name must be free.
 
+    An archive is code: one that is not as `activity package` wrote it, with its SHA-256 beside it, is not served, nor
+    one whose files would leave their folder.
+
     [bold]Examples[/bold]
 
     $ activity serve
@@ -75,6 +84,7 @@ def serve(  # noqa: PLR0913 - one argument an option of the command line
     settings = ServeSettings(
         archive=archive,
         run_dir=resolve_run_dir(run_dir),
+        sha256=sha256,
         model=model,
         workers=workers,
         wanted_ports=WantedPorts(port, management_port, metrics_port, grpc_port, grpc_management_port),

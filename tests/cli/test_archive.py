@@ -20,6 +20,7 @@ from cli.archive import (
     build_archive,
     select_requirements,
 )
+from cli.archive_check import check_archive
 from cli.errors import CommandError
 from tests.cli.checkpoints import write_tiny_checkpoint
 
@@ -74,7 +75,9 @@ def test_the_summary_is_true(archive: ArchiveSummary) -> None:
     with zipfile.ZipFile(archive.path) as mar:
         assert mar.testzip() is None
         assert archive.num_files == len(mar.namelist())
-    assert [path.name for path in archive.path.parent.iterdir()] == ["tiny.mar"]
+    assert sorted(path.name for path in archive.path.parent.iterdir()) == ["tiny.mar", "tiny.mar.sha256"]
+    assert (archive.path.parent / "tiny.mar.sha256").read_text() == f"{archive.sha256}  tiny.mar\n"
+    assert check_archive(archive.path) == archive.sha256
 
 
 def test_the_archive_holds_what_it_needs_and_nothing_else(archive: ArchiveSummary) -> None:

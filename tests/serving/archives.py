@@ -6,6 +6,8 @@ import json
 import zipfile
 from pathlib import Path
 
+from cli.archive_check import digest_of, write_sum
+
 ECHO_HANDLER = Path(__file__).with_name("echo_handler.py")
 
 
@@ -19,4 +21,5 @@ def write_archive(path: Path, handler: str, extra: dict[str, str] | None = None)
         mar.writestr("config.yaml", "minWorkers: 1\nmaxWorkers: 2\nbatchSize: 1\n")
         for name, text in (extra or {}).items():
             mar.writestr(name, text)
+    write_sum(path, digest_of(path))
     return path

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from benchmarks.scaling import Load, canary_of, ways_to
 from cli.app import app
+from cli.archive_check import digest_of, sum_path, write_sum
 from cli.canary import EXPECTED_NAME
 from cli.destination import Destination
 from cli.front import Front
@@ -65,7 +66,13 @@ def change(archive: Path, target: Path, version: str, replaced: Mapping[str, str
         assert changed.keys() <= contents.keys()
         for name, content in {**contents, **changed}.items():
             mar.writestr(name, content)
+    write_sum(target, digest_of(target))
     return target
+
+
+def forget(archive: Path) -> None:
+    for path in (archive, sum_path(archive)):
+        path.unlink()
 
 
 @contextmanager
@@ -125,7 +132,7 @@ def test_a_version_whose_canary_is_wrong_never_answers_and_is_gone_again(
     rollback = CliRunner().invoke(app, ["rollback", "--run-dir", server.run_dir])
     assert rollback.exit_code == 1
     assert "has had no roll-out" in str(rollback.exception)
-    (model_store / "wrong.mar").unlink()
+    forget(model_store / "wrong.mar")
 
 
 def test_a_version_that_does_not_load_is_gone_again(
@@ -137,7 +144,7 @@ def test_a_version_that_does_not_load_is_gone_again(
     assert result.exit_code == 1
     assert "nonsense_of_this_test" in str(result.exception)
     assert workers_of(management) == {"1.0": 1}
-    (model_store / "broken.mar").unlink()
+    forget(model_store / "broken.mar")
 
 
 def test_a_version_that_is_there_already_is_refused(server: ServerRecord, model_store: Path) -> None:
