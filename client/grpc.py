@@ -129,15 +129,16 @@ def client_error(target: str, error: grpc.RpcError, timeout_seconds: float, size
     code, details = error.code(), error.details() or ""
     if TOKEN_REFUSED in details:
         return refused(target)
-    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return timed_out(target, timeout_seconds)
-    if code is grpc.StatusCode.RESOURCE_EXHAUSTED or "RST_STREAM" in details:
-        return too_large(target, size_bytes)  # TorchServe resets the stream of a message above its limit
-    # TorchServe's message, then on a line of its own the name of its Java exception, which tells more than the code.
+    # TorchServe's message, then on a line of its own the name of its Java exception. This tells more than the code: a
+    # worker that was killed gives RESOURCE_EXHAUSTED, as a message above the limit does.
     message, _, exception = details.partition("\n")
     for name, status in STATUS_OF_EXCEPTION.items():
         if name in exception:
             return refusal_of_server(target, status, message)
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return timed_out(target, timeout_seconds)
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED or "RST_STREAM" in details:
+        return too_large(target, size_bytes)  # TorchServe resets the stream of a message above its limit
     if code is grpc.StatusCode.UNAVAILABLE:
         return unreachable(target, error)
     return UnexpectedAnswer(

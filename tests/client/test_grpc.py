@@ -128,6 +128,7 @@ def test_status_and_type_are_read_from_the_body(body: bytes, status: int, conten
         ),
         (grpc.StatusCode.UNAVAILABLE, f"Prediction failed\n{JAVA}.http.InternalServerException", WorkerFailed),
         (grpc.StatusCode.INTERNAL, f"Worker died.\n{JAVA}.http.InternalServerException", WorkerFailed),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, f"Worker died.\n{JAVA}.http.InternalServerException", WorkerFailed),
         (grpc.StatusCode.CANCELLED, "Stream removed (RST_STREAM (Received RST_STREAM with error code 8))", TooLarge),
         (grpc.StatusCode.RESOURCE_EXHAUSTED, "message larger than max", TooLarge),
         (grpc.StatusCode.UNKNOWN, "", UnexpectedAnswer),
