@@ -8,6 +8,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from pathlib import Path
 
 import grpc
 
@@ -24,6 +26,7 @@ from client.errors import (
     unreachable,
 )
 from client.parts import Content, Options, build_parts
+from client.patience import ask_patiently
 from client.protos import inference_pb2, inference_pb2_grpc
 from client.rest import DEFAULT_TIMEOUT_SECONDS, is_loopback
 
@@ -44,7 +47,9 @@ class GrpcClient(Closing):
         token: the inference key of the server's key_file.json; None where the server asks for none.
         model: the model's registered name.
         version: a version of it; None means the default one.
-        timeout_seconds: how long one prediction may take, sending included.
+        timeout_seconds: how long one attempt may take, sending included.
+        patience_seconds: as that of :class:`client.rest.RestClient`.
+        ca: a file of certificates, PEM, that are trusted; with it, or a target ``https://HOST:PORT``, it goes by TLS.
     """
 
     def __init__(
@@ -55,13 +60,16 @@ class GrpcClient(Closing):
         model: str = "activity",
         version: str | None = None,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        patience_seconds: float = 0.0,
+        ca: Path | str | None = None,
     ) -> None:
         self.target = target
+        self._patience_seconds = patience_seconds
         self._metadata = authorization(token)
         self._model = model
         self._version = version or ""
         self._timeout_seconds = timeout_seconds
-        self._channel = build_channel(target)
+        self._channel = build_channel(target, ca)
         self._stub = inference_pb2_grpc.InferenceAPIsServiceStub(self._channel)  # type: ignore[no-untyped-call]
 
     def predict(
@@ -77,6 +85,9 @@ class GrpcClient(Closing):
         gRPC has no HTTP status and no content type: both are read from the body.
         """
         parts = build_parts(video, audio, text, options, others)
+        return ask_patiently(lambda: self._predict(parts), patience_seconds=self._patience_seconds)
+
+    def _predict(self, parts: Mapping[str, bytes]) -> Answer:
         request = inference_pb2.PredictionsRequest(model_name=self._model, model_version=self._version, input=parts)
         try:
             response: inference_pb2.PredictionResponse = self._stub.Predictions(
@@ -92,17 +103,25 @@ class GrpcClient(Closing):
         self._channel.close()
 
 
-def build_channel(target: str) -> grpc.Channel:
+def build_channel(target: str, ca: Path | str | None = None) -> grpc.Channel:
     """A channel whose message sizes are limited by the server alone (gRPC's own default is 4 MiB).
 
     Proxies of the environment are left out for an address of this machine, as by REST.
+
+    Args:
+        target: ``HOST:PORT``, or ``https://HOST:PORT`` for TLS.
+        ca: a file of certificates, PEM, that are trusted, and TLS; with TLS and without it gRPC's own are.
     """
+    address = target.removeprefix("https://")
     options = [
         ("grpc.max_send_message_length", -1),
         ("grpc.max_receive_message_length", -1),
-        ("grpc.enable_http_proxy", 0 if is_loopback(f"grpc://{target}") else 1),
+        ("grpc.enable_http_proxy", 0 if is_loopback(f"grpc://{address}") else 1),
     ]
-    return grpc.insecure_channel(target, options=options)
+    if ca is None and address == target:
+        return grpc.insecure_channel(address, options=options)
+    credentials = grpc.ssl_channel_credentials(None if ca is None else Path(ca).read_bytes())
+    return grpc.secure_channel(address, credentials, options=options)
 
 
 def authorization(token: str | None) -> list[tuple[str, str]]:

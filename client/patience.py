@@ -32,9 +32,12 @@ def ask_patiently(
 ) -> Result:
     """Ask until there is an answer, waiting twice as long each time, by chance a little more or less.
 
+    A prediction changes nothing on the server, so it may be asked again after any of these; not after a time-out, when
+    the first one may still be worked at.
+
     Args:
         ask: sends the request.
-        patience_seconds: how long a full queue is waited for.
+        patience_seconds: how long a full queue is waited for; 0 asks once.
         sleep: waits for so many seconds.
         clock: seconds of a clock that never goes back.
 
@@ -50,7 +53,7 @@ def ask_patiently(
             return ask()
         except WorkerFailed:
             failures += 1
-            if failures >= WORKER_ATTEMPTS:
+            if failures >= WORKER_ATTEMPTS or patience_seconds <= 0:
                 raise
         except Overloaded:
             if clock() - began >= patience_seconds:

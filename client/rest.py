@@ -11,6 +11,9 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -18,13 +21,23 @@ import httpx
 
 from client.answer import Answer
 from client.closing import Closing
-from client.errors import ClientError, UnexpectedAnswer, refusal_of_server, timed_out, too_large, unreachable
+from client.errors import (
+    ClientError,
+    UnexpectedAnswer,
+    WorkerFailed,
+    refusal_of_server,
+    timed_out,
+    too_large,
+    unreachable,
+)
 from client.parts import Content, Options, build_parts
+from client.patience import ask_patiently
 
 DEFAULT_TIMEOUT_SECONDS = 120.0
 CONNECT_TIMEOUT_SECONDS = 10.0
 
-PREDICTION_TYPES = ("application/json", "application/x-ndjson", "text/vtt", "application/x-subrip")
+LINES_TYPE = "application/x-ndjson"
+PREDICTION_TYPES = ("application/json", LINES_TYPE, "text/vtt", "application/x-subrip")
 ERROR_TYPES = ("application/json",)
 
 
@@ -32,11 +45,14 @@ class RestClient(Closing):
     """Sends clips to one model of one server.
 
     Args:
-        base_url: the inference address, such as ``http://127.0.0.1:8080``.
+        base_url: the inference address, such as ``http://127.0.0.1:8080``, or ``https://...``.
         token: the inference key of the server's key_file.json; None where the server asks for none.
         model: the model's registered name.
         version: a version of it; None means the default one.
         timeout_seconds: how long to wait while nothing arrives; the server's work is not included in sending.
+        patience_seconds: how long a full queue is waited for; above 0 a worker that dies over the request, and a
+            server that is started anew, cost nothing but time either (:mod:`client.patience`).
+        ca: a file of certificates, PEM, that are trusted in place of this machine's, such as the server's own.
     """
 
     def __init__(
@@ -47,11 +63,14 @@ class RestClient(Closing):
         model: str = "activity",
         version: str | None = None,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        patience_seconds: float = 0.0,
+        ca: Path | str | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self._timeout_seconds = timeout_seconds
+        self._patience_seconds = patience_seconds
         self._path = prediction_path(model, version)
-        self._http = build_http_client(self.base_url, token, timeout_seconds)
+        self._http = build_http_client(self.base_url, token, timeout_seconds, ca)
 
     def predict(
         self,
@@ -80,6 +99,9 @@ class RestClient(Closing):
             ClientError: when the model did not answer; see :mod:`client.errors`.
         """
         parts = build_parts(video, audio, text, options, others)
+        return ask_patiently(lambda: self._predict(parts), patience_seconds=self._patience_seconds)
+
+    def _predict(self, parts: Mapping[str, bytes]) -> Answer:
         if parts.keys() == {"video"} and _is_plainly_media(parts["video"]):
             response = self._send(
                 content=parts["video"],
@@ -113,14 +135,20 @@ def prediction_path(model: str, version: str | None) -> str:
     return path if version is None else f"{path}/{quote(version, safe='')}"
 
 
-def build_http_client(base_url: str, token: str | None, timeout_seconds: float) -> httpx.Client:
-    """An HTTP client that sends ``token``; proxies of the environment are left out for an address of this machine."""
+def build_http_client(
+    base_url: str, token: str | None, timeout_seconds: float, ca: Path | str | None = None
+) -> httpx.Client:
+    """An HTTP client that sends ``token``; proxies of the environment are left out for an address of this machine.
+
+    Whom an ``https`` address belongs to is always checked: by the certificates in ``ca``, else by this machine's.
+    """
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     return httpx.Client(
         base_url=base_url,
         headers=headers,
         timeout=httpx.Timeout(timeout_seconds, connect=min(timeout_seconds, CONNECT_TIMEOUT_SECONDS)),
         trust_env=not is_loopback(base_url),
+        verify=True if ca is None else ssl.create_default_context(cafile=ca),
     )
 
 
@@ -175,4 +203,16 @@ def _read_answer(base_url: str, response: httpx.Response) -> Answer:
             "which is no answer of the model.",
             remedy="Check that the address is a server's port for inference, and what stands between.",
         )
+    if content_type.startswith(LINES_TYPE) and not _ends_with_a_line(response.content):
+        raise WorkerFailed(
+            f"{base_url} broke off in the middle of its lines.", remedy="Try again; the server's log says why."
+        )
     return Answer(status=response.status_code, content_type=content_type, body=response.content)
+
+
+def _ends_with_a_line(body: bytes) -> bool:
+    """Whether the last line is one of the model's: where a worker dies over an answer, TorchServe adds its words."""
+    try:
+        return "type" in json.loads(body.rstrip().rpartition(b"\n")[2])
+    except (ValueError, TypeError):
+        return False

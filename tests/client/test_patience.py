@@ -48,3 +48,11 @@ def test_a_worker_that_died_is_asked_once_more() -> None:
     with pytest.raises(WorkerFailed):
         server.patiently(60)
     assert len(server.waits) == 1
+
+
+@pytest.mark.parametrize("error", [WorkerFailed, Overloaded, ServerUnreachable])
+def test_without_patience_there_is_one_attempt(error: type[ClientError]) -> None:
+    server = Server([error, "answer"])
+    with pytest.raises(error):
+        server.patiently(0)
+    assert server.waits == []

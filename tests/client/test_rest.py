@@ -177,3 +177,27 @@ def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(
 )
 def test_loopback_addresses(url: str, loopback: bool) -> None:
     assert is_loopback(url) is loopback
+
+
+def test_with_patience_a_worker_that_died_is_asked_once_more(server: FakeServer) -> None:
+    server.status, server.body = 500, torchserve_error(500, "InternalServerException", "Worker died.")
+    for patience_seconds, attempts in ((0.0, 1), (5.0, 2)):
+        server.received.clear()
+        with (
+            RestClient(server.url, patience_seconds=patience_seconds) as client,
+            pytest.raises(WorkerFailed, match="Worker died"),
+        ):
+            client.predict(b"media")
+        assert len(server.received) == attempts
+
+
+@pytest.mark.parametrize(
+    "tail", [b'{\n  "code": 500,\n  "message": "Worker died."\n}\n', b'{"type":"seg', b'{"code":500}']
+)
+def test_lines_that_break_off_are_no_answer(server: FakeServer, tail: bytes) -> None:
+    server.content_type, server.body = "application/x-ndjson", b'{"type":"header","status":200}\n'
+    with RestClient(server.url) as client:
+        assert client.predict(b"media").body == server.body
+        server.body += tail
+        with pytest.raises(WorkerFailed, match="broke off"):
+            client.predict(b"media")
