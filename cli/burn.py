@@ -96,6 +96,8 @@ def _limits(num_bytes: int) -> Limits:
     return Limits(
         max_bytes=max(1, num_bytes),
         max_frame_pixels=9_500_000,
+        max_frames=50_000_000,
+        max_total_pixels=50_000_000 * 9_500_000,
         max_duration_seconds=86_400.0,
         max_packets=50_000_000,
         max_streams=64,

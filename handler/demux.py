@@ -71,7 +71,9 @@ def demux(
     for number, packet in enumerate(read_packets(opened, streams), start=1):
         if number > limits.max_packets:
             raise LimitExceeded(
-                "packets", f"the file has more than {limits.max_packets} packets", remedy="Send a shorter clip."
+                "packets",
+                f"the file has {number} packets or more, the limit is {limits.max_packets}",
+                remedy="Send a shorter clip.",
             )
         ticks = packet.pts if packet.pts is not None else packet.dts
         if ticks is not None and not packet.is_discard:

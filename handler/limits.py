@@ -15,14 +15,16 @@ class Limits(Settings):
     max_frame_pixels: PositiveInt = 2_100_000
     """Pixels of one frame: 1920 x 1088 passes."""
     max_frames: PositiveInt = 36_000
-    """Frames that come out of a video's decoder: 600 s at 60 a second pass."""
+    """Frames that come out of a video's decoder, whatever the file declares: 600 s at 60 a second pass."""
     max_total_pixels: PositiveInt = 40_000_000_000
     """Pixels of these frames together: 600 s of 1920 x 1080 at 30 a second pass."""
     max_duration_seconds: PositiveFloat = 600.0
-    """Seconds of the timeline, declared or found while decoding."""
+    """Seconds of the timeline, declared or found while decoding. The instances of a KServe body share these, the frames
+    and their pixels."""
     max_streamed_seconds: PositiveFloat = 7200.0
     """The same of a request with ``stream``: a batch with it is not done in one ``responseTimeout``, but each piece is,
-    and what a worker keeps in memory does not grow with the length. ``max_bytes`` holds for it as well."""
+    and what a worker keeps in memory does not grow with the length. It may have more frames and pixels in proportion;
+    ``max_bytes`` holds for it as well."""
     max_explained_seconds: PositiveFloat = 120.0
     """Seconds of a clip that is explained, which takes about eight times as long as its prediction. Less in proportion
     where a window has more than four hops, but a window: a batch of explanations has to be done in ``responseTimeout``.
@@ -80,13 +82,28 @@ class Limits(Settings):
         return "Send a shorter clip, or the recording in chunks."
 
     def shared_by(self, num_instances: int) -> Self:
-        """The limits on each of the instances of one KServe body, whose clips together last no longer than a request's.
+        """The limits on each of the instances of one KServe body, whose clips together are no longer than a request's.
 
         So a batch of bodies is done within the time of a batch of requests, after which TorchServe kills the worker.
         """
         if num_instances == 1:
             return self
-        return self.model_copy(update={"max_duration_seconds": self.max_duration_seconds / num_instances})
+        return self._lasting(self.max_duration_seconds / num_instances)
+
+    def streamed(self) -> Self:
+        """The limits on a request with ``stream``."""
+        return self._lasting(self.max_streamed_seconds)
+
+    def _lasting(self, seconds: float) -> Self:
+        """The limits on clips of up to ``seconds``, with as many frames and pixels a second."""
+        share = seconds / self.max_duration_seconds
+        return self.model_copy(
+            update={
+                "max_duration_seconds": seconds,
+                "max_frames": max(1, round(self.max_frames * share)),
+                "max_total_pixels": max(1, round(self.max_total_pixels * share)),
+            }
+        )
 
 
 class HandlerSettings(Settings):

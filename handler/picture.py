@@ -64,6 +64,44 @@ def check_pixels(width: int, height: int, limits: Limits) -> None:
         )
 
 
+class FrameCount:
+    """Holds the frames that come out of a decoder against the limits: each, and all of them together.
+
+    What a file declares does not bound what comes out of it.
+
+    Args:
+        limits: bounds on the pixels of a frame, on frames and on their pixels together.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._num_frames = 0
+        self._num_pixels = 0
+
+    def add(self, frame: av.VideoFrame) -> None:
+        """Look at one more frame.
+
+        Raises:
+            LimitExceeded: naming the value and the limit.
+        """
+        check_pixels(frame.width, frame.height, self._limits)
+        self._num_frames += 1
+        self._num_pixels += frame.width * frame.height
+        if self._num_frames > self._limits.max_frames:
+            raise LimitExceeded(
+                "frames",
+                f"the video has {self._num_frames} frames or more, the limit is {self._limits.max_frames}",
+                remedy=f"{self._limits.shorter} Or send fewer frames a second.",
+            )
+        if self._num_pixels > self._limits.max_total_pixels:
+            raise LimitExceeded(
+                "total_pixels",
+                f"the video's frames have {self._num_pixels} pixels or more together, "
+                f"the limit is {self._limits.max_total_pixels}",
+                remedy="Send the clip at a lower resolution, for example 1280 x 720, or with fewer frames a second.",
+            )
+
+
 def orient(image: NDArray[np.uint8], frame: av.VideoFrame) -> NDArray[np.uint8]:
     """Turn a picture ``(3, H, W)`` as the frame's display matrix asks.
 

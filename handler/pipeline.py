@@ -227,7 +227,7 @@ class ActivityPipeline:
         """The first line of an answer that is sent while its recording is read, and the rest of it."""
         if isinstance(request, ActivityError):
             return render_error(request)
-        limits = self.limits.model_copy(update={"max_duration_seconds": self.limits.max_streamed_seconds})
+        limits = self.limits.streamed()
 
         def lines() -> Generator[bytes, None, None]:
             _, options, open_pieces = self._prepare(request, limits)

@@ -170,7 +170,7 @@ def lay_schedule(sources: Sources, sound: Sound | Waveform | Unused, config: Mod
     if span.duration_seconds > limits.max_duration_seconds:
         raise LimitExceeded(
             "seconds",
-            f"the clip spans {span.duration_seconds:.1f} s, at most {limits.max_duration_seconds:g} s are allowed",
+            f"the clip spans {span.duration_seconds:.3f} s, at most {limits.max_duration_seconds:g} s are allowed",
             remedy="Send it in shorter pieces, and sound that begins with its picture.",
         )
     return build_schedule(span, config.windows)

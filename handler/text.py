@@ -50,7 +50,11 @@ def parse_text(text: str | bytes | bytearray, limits: Limits) -> Words:
     for cue in _cues(lines, is_webvtt=is_webvtt):
         cues.append(cue)
         if len(cues) > limits.max_cues:
-            raise LimitExceeded("cues", f"the text has more than {limits.max_cues} cues", remedy="Send fewer cues.")
+            raise LimitExceeded(
+                "cues",
+                f"the text has {len(cues)} cues or more, the limit is {limits.max_cues}",
+                remedy="Send fewer cues.",
+            )
     if not cues:
         raise UndecodableMedia("the text has no words: not one cue with a time and text", remedy=_REMEDY)
     cues.sort(key=lambda cue: (cue.start_seconds, cue.stop_seconds))

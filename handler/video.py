@@ -32,7 +32,7 @@ from handler.container import VIDEO_CODECS, Container, VideoStream, decoder_opti
 from handler.errors import ActivityError, LimitExceeded, UndecodableMedia, UnsupportedMedia
 from handler.limits import Limits
 from handler.packets import REMEDY, Packets
-from handler.picture import Converter, Geometry, check_pixels
+from handler.picture import Converter, FrameCount, Geometry, check_pixels
 from handler.recordings.frame_pieces import FramePieces
 
 _ROUNDING_SECONDS = 1e-6
@@ -71,14 +71,15 @@ def decode_frames(
         times_seconds: times on the clip's timeline in seconds, float64 of any shape S.
         size: the frames' height and width in pixels; the whole picture is squashed into this square.
         geometry: makes the square in another way, from each frame at its own size.
-        limits: bound on the pixels of a frame.
+        limits: bounds on frames and their pixels.
 
     Returns:
         ``S + (3, size, size)`` uint8 RGB, upright: rotated and mirrored as the file asks.
 
     Raises:
         UnsupportedMedia: there is no picture, or its codec is not in :data:`handler.container.VIDEO_CODECS`.
-        LimitExceeded: a frame with too many pixels, declared or decoded.
+        LimitExceeded: a frame with too many pixels, declared or decoded; more frames than allowed came out of the
+            decoder, or more pixels.
         UndecodableMedia: no frame came out.
     """
     times = np.asarray(times_seconds, dtype=np.float64)
@@ -151,16 +152,16 @@ def _decode_planned(
     if not packets.is_exact:
         return 0
     wanted = _shown_at(times, np.sort(packets.pts[packets.is_shown]), packets)
-    frames = FramePieces(wanted, converter, limits)
+    frames = FramePieces(wanted, converter)
     is_wanted = packets.is_shown & np.isin(packets.pts, np.concatenate(wanted))
     yield from frames.completed()  # a piece without a place
     try:
         with closing(packets.read()) as items:
-            place = 0
+            place, count = 0, FrameCount(limits)
             for run in _plan_runs(packets, is_wanted):
                 deque(islice(items, run.start - place), maxlen=0)  # nothing is wanted of these
                 place = run.stop
-                for frame, ticks in _decode_run(stream, run, items, is_wanted, frames.wants, limits):
+                for frame, ticks in _decode_run(stream, run, items, is_wanted, frames.wants, count, limits):
                     frames.take(frame, ticks)
                     yield from frames.completed()
     except LimitExceeded:
@@ -186,7 +187,7 @@ def _decode_sequential(
     ticks, last_places = np.unique(seen[::-1], return_index=True)
     last_places = len(seen) - 1 - last_places
     wanted = [last_places[np.searchsorted(ticks, shown)] for shown in _shown_at(times, ticks, stream.packets)]
-    frames = FramePieces(wanted, converter, limits)
+    frames = FramePieces(wanted, converter)
     for place, (frame, _) in enumerate(decode_all(stream, limits)):
         frames.take(frame, place)
         yield from frames.completed()
@@ -196,8 +197,7 @@ def _decode_sequential(
 
 
 def _learn_ticks(stream: VideoStream, limits: Limits) -> Iterator[int]:
-    for frame, ticks in decode_all(stream, limits):
-        check_pixels(frame.width, frame.height, limits)
+    for _, ticks in decode_all(stream, limits):
         yield ticks
 
 
@@ -212,7 +212,7 @@ def _decode_at_once(
     packets = stream.packets
     (wanted,) = _shown_at([times], np.unique(packets.pts[packets.is_shown]), packets)
     for _ in range(2):
-        frames = FramePieces([wanted], converter, limits)
+        frames = FramePieces([wanted], converter)
         seen = []
         for frame, ticks in decode_all(stream, limits):
             frames.take(frame, ticks)
@@ -273,11 +273,13 @@ def _decode_run(
     items: Iterator[Packet[Any]],
     is_wanted: NDArray[np.bool_],
     wants: Callable[[int], bool],
+    count: FrameCount,
     limits: Limits,
 ) -> Iterator[tuple[av.VideoFrame, int]]:
     """Feed one run, which ``items`` give next, and drain the decoder; give each frame that comes out with its pts.
 
     Raises:
+        LimitExceeded: a frame has too many pixels, or all of them, or there are too many.
         _Missing: the run does not begin with a key frame, whatever the container says; frames come out in another
             order than that of their pts; or a wanted frame is damaged.
     """
@@ -293,6 +295,7 @@ def _decode_run(
     for item, optional in zip(fed, (*is_optional.tolist(), False), strict=True):
         context.skip_frame = "NONREF" if optional else "DEFAULT"
         for frame in context.decode(item):
+            count.add(frame)
             if frame.pts is None or (latest is not None and frame.pts <= latest):
                 raise _Missing
             latest = frame.pts
@@ -328,8 +331,13 @@ class _Clock:
 
 
 def decode_all(stream: VideoStream, limits: Limits) -> Iterator[tuple[av.VideoFrame, int]]:
-    """Every frame that comes out, in the decoder's order, with its ticks; faulty packets are passed over."""
+    """Every frame that comes out, in the decoder's order, with its ticks; faulty packets are passed over.
+
+    Raises:
+        LimitExceeded: a frame has too many pixels, or all of them, or there are too many.
+    """
     context = _ready_context(stream, limits)
+    count = FrameCount(limits)
     clock = _Clock(int(stream.packets.pts[0]), stream.packets.nominal_ticks)
     with closing(stream.packets.read()) as items:
         for item in chain(items, (None,)):
@@ -339,6 +347,7 @@ def decode_all(stream: VideoStream, limits: Limits) -> Iterator[tuple[av.VideoFr
                 check_pixels(context.width, context.height, limits)
                 continue
             for frame in frames:
+                count.add(frame)
                 yield frame, clock.read(frame)
 
 

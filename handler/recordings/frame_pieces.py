@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handler.errors import UndecodableMedia
-from handler.limits import Limits
 from handler.packets import REMEDY
-from handler.picture import Converter, check_pixels
+from handler.picture import Converter
 
 _MIN_AHEAD = 64
 """Frames of later pieces that may come before a frame of this one, however small the pieces are."""
@@ -24,13 +23,11 @@ class FramePieces:
         keys: for each piece ``(n,)`` int64: which frame is wanted at each of its n places. A key is what tells a frame
             from the others, and later pieces want later frames.
         converter: of the frames.
-        limits: bound on the pixels of a frame.
     """
 
-    def __init__(self, keys: Sequence[NDArray[np.int64]], converter: Converter, limits: Limits) -> None:
+    def __init__(self, keys: Sequence[NDArray[np.int64]], converter: Converter) -> None:
         self._pieces = keys
         self._converter = converter
-        self._limits = limits
         numbers = np.repeat(np.arange(len(keys)), [len(piece) for piece in keys])
         self._keys, places = np.unique(np.concatenate(keys)[::-1], return_index=True)
         self._last_piece = numbers[::-1][places]
@@ -57,10 +54,8 @@ class FramePieces:
         """Look at a decoded frame.
 
         Raises:
-            LimitExceeded: it has too many pixels.
             UndecodableMedia: frames come so far out of order that more than a piece of them would have to wait.
         """
-        check_pixels(frame.width, frame.height, self._limits)
         last = self._last_place(key)
         if last < self._number:
             return

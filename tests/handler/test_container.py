@@ -166,7 +166,7 @@ def test_a_playlist_reads_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     [
         (Limits(max_bytes=1_000), r"the media part has \d+ bytes, the limit is 1000"),
         (Limits(max_streams=1), "the file has 2 streams, the limit is 1"),
-        (Limits(max_packets=50), "the file has more than 50 packets"),
+        (Limits(max_packets=50), "the file has 51 packets or more, the limit is 50"),
         (Limits(max_duration_seconds=1.0), r"the clip lasts 1\.\d+ s or more, the limit is 1 s"),
     ],
 )

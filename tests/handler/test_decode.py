@@ -355,7 +355,7 @@ def test_sound_far_from_its_picture_is_refused_before_a_schedule_is_laid() -> No
     late = render("matroska", steady(1.0, start_ms=700_000))
     error = refused(late, wav(1.0))
     assert type(error) is LimitExceeded
-    assert error.message == "the clip spans 701.0 s, at most 600 s are allowed"
+    assert error.message == "the clip spans 701.000 s, at most 600 s are allowed"
     assert decoded(late).schedule.span.start_seconds == 700.0  # alone it is a clip like any other
 
 

@@ -170,7 +170,7 @@ def test_no_words(text: str | bytes) -> None:
     [
         ("x" * 101, "the text has 101 characters or more, the limit is 100"),
         (b"\xf0\x9f\x98\x80" * 101, "the text has 101 characters or more, the limit is 100"),
-        ("1\n00:00:01,000 --> 00:00:02,000\nx\n" * 2, "the text has more than 1 cues"),
+        ("1\n00:00:01,000 --> 00:00:02,000\nx\n" * 2, "the text has 2 cues or more, the limit is 1"),
         ("WEBVTT\n\n00:01.000 --> 00:03.500\nx", r"the cues span 2\.500 s, the limit is 2 s"),
     ],
 )

@@ -17,7 +17,7 @@ from handler.container import VideoStream, open_container
 from handler.errors import ActivityError, LimitExceeded, UndecodableMedia, UnsupportedMedia
 from handler.limits import Limits
 from handler.packets import Packets
-from handler.picture import Converter
+from handler.picture import Converter, FrameCount
 from handler.video import decode_frames
 from handler.windows import Span
 from tests.media import (
@@ -196,7 +196,11 @@ def test_frames_that_come_out_in_another_order_than_their_pts_are_found_out() ->
     times = stream.span.start_seconds + picture.times_seconds
     run, is_wanted = video._Run(0, 40), np.ones(40, dtype=np.bool_)
     with pytest.raises(video._Missing):
-        list(video._decode_run(trusting, run, trusting.packets.read(), is_wanted, lambda _: True, LIMITS))
+        list(
+            video._decode_run(
+                trusting, run, trusting.packets.read(), is_wanted, lambda _: True, FrameCount(LIMITS), LIMITS
+            )
+        )
     assert planned(trusting, times) is None
 
 
@@ -238,7 +242,8 @@ def test_frames_are_skipped_only_where_nothing_wants_them(
     container, picture = PLANNED[name]
     stream = stream_of(render(container, picture))
     is_wanted = np.isin(np.arange(40), [4, 9])
-    list(video._decode_run(stream, video._Run(0, 12), stream.packets.read(), is_wanted, lambda _: False, LIMITS))
+    run, count = video._Run(0, 12), FrameCount(LIMITS)
+    list(video._decode_run(stream, run, stream.packets.read(), is_wanted, lambda _: False, count, LIMITS))
     skipped = set() if optional == "none" else set(range(12)) - {0, 4, 9}
     assert modes == ["NONREF" if place in skipped else "DEFAULT" for place in range(12)] + ["DEFAULT"]
 

@@ -172,7 +172,7 @@ def test_frames_with_the_same_time_are_the_last_of_them(monkeypatch: pytest.Monk
 
 def test_frames_far_out_of_order_are_refused_before_they_fill_the_memory() -> None:
     keys = [np.arange(4 * piece, 4 * piece + 4) for piece in range(40)]
-    frames = FramePieces(keys, Converter(SIZE), LIMITS)
+    frames = FramePieces(keys, Converter(SIZE))
     frame = av.VideoFrame(16, 16, "rgb24")
     for key in (*range(1, 68), 68, 999):  # the first of all does not come
         if key == 68:
