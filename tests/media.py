@@ -58,6 +58,9 @@ class Sound:
     channels: int = 1
     seconds: float = 1.6
     hertz: float = 440.0
+    bit_rate: int = 0
+    """Bits a second; 0 for the encoder's own choice."""
+    options: tuple[tuple[str, str], ...] = ()
     pts_ms: tuple[int, ...] | None = None
     """Milliseconds at which blocks of 100 ms begin; None for one after the other from 0."""
 
@@ -121,7 +124,9 @@ def sine(sound: Sound) -> NDArray[np.float32]:
 
 
 def _add_sound(output: Any, sound: Sound) -> Any:
-    stream = output.add_stream(sound.codec, rate=sound.rate)
+    stream = output.add_stream(sound.codec, rate=sound.rate, options=dict(sound.options))
+    if sound.bit_rate:
+        stream.bit_rate = sound.bit_rate
     stream.layout = {1: "mono", 2: "stereo", 6: "5.1"}[sound.channels]
     return stream
 

@@ -1,0 +1,47 @@
+"""A process that answers as a server's worker does: ``python -m benchmarks.hostile.worker SOCKET``."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from multiprocessing.connection import Connection
+from typing import Any
+
+from handler.pipeline import ActivityPipeline
+from tests.handler.requests import tiny_checkpoint
+from tests.models.every import EVERY
+
+
+def main() -> None:
+    """Answer batches of requests until the other end of the socket closes.
+
+    Of each batch comes a list of requests, and goes one of pairs: a status, and a JSON body.
+    """
+    pipeline = ActivityPipeline(tiny_checkpoint(EVERY))
+    with Connection(int(sys.argv[1])) as connection:
+        connection.send(os.getpid())
+        while True:
+            try:
+                batch: list[dict[str, bytes]] = connection.recv()
+            except EOFError:
+                return
+            responses = pipeline.respond([_as_received(each) for each in batch], [str(n) for n in range(len(batch))])
+            connection.send([(response.status, response.body) for response in responses])
+
+
+def _as_received(request: dict[str, bytes]) -> dict[str, Any]:
+    """As TorchServe hands it over: parts as they are, a body of JSON parsed where it parses."""
+    if request.keys() != {"body"}:
+        return {name: bytearray(content) for name, content in request.items()}
+    body = request["body"]
+    if body.lstrip()[:1] in (b"{", b"["):
+        try:
+            return {"body": json.loads(body)}
+        except (ValueError, RecursionError):
+            pass
+    return {"body": bytearray(body)}
+
+
+if __name__ == "__main__":
+    main()
