@@ -73,9 +73,10 @@ def find_fault(
         canary: the question and its answer.
         version: the version that is asked; None is the default one.
         timeout_seconds: how long the answer may take, its time in the queue included.
-        patience_seconds: how long a full queue, and a worker that was taken away over it, is no fault.
+        patience_seconds: how long a full queue, and a worker that was taken away over it, is no fault; at most the
+            timeout.
     """
-    token = record.tokens().inference
+    token, patience_seconds = record.tokens().inference, min(patience_seconds, timeout_seconds)
     with RestClient(
         record.inference_url, token, model=record.model, version=version, timeout_seconds=timeout_seconds
     ) as client:

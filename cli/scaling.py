@@ -85,7 +85,7 @@ def check_canary(record: ServerRecord, version: ModelVersion, *, timeout_seconds
             canary,
             version=version.version,
             timeout_seconds=timeout_seconds,
-            patience_seconds=min(timeout_seconds, CANARY_PATIENCE_SECONDS),
+            patience_seconds=CANARY_PATIENCE_SECONDS,
         )
         if fault is not None:
             raise CommandError(fault, remedy=f"The server's log says more: {record.logs}.")
