@@ -59,11 +59,6 @@ class ModelVersion:
     pending_requests: int
     workers: tuple[Worker, ...]
 
-    @property
-    def all_ready(self) -> bool:
-        """Whether as many workers as were asked for are there and each takes requests."""
-        return len(self.workers) == self.min_workers > 0 and all(worker.ready for worker in self.workers)
-
 
 class ManagementClient(Closing):
     """Manages the models of one server.

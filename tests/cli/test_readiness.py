@@ -10,8 +10,9 @@ from rich.console import Console
 from cli.errors import StartFailed
 from cli.processes import start_ticks
 from cli.progress import Step
-from cli.readiness import BindFailed, Waiting
+from cli.readiness import BindFailed, Waiting, missing_workers
 from cli.record import ServerRecord
+from client.management import ModelVersion, Worker
 from tests.cli.test_record import build_record
 
 
@@ -30,6 +31,23 @@ def shown() -> Step:
 def log(record: ServerRecord, text: str) -> None:
     with (record.logs / "server.log").open("a") as server:
         server.write(text)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "wanted", "missing"),
+    [
+        (["READY"], 1, None),
+        (["READY"], 2, "1 of 2 ready"),
+        (["UNLOADING"], 1, "0 of 1 ready"),
+        (["READY", "UNLOADING"], 2, "1 of 2 ready"),
+        (["READY", "READY"], 1, "2 of 1 ready"),
+        ([], 1, "0 of 1 ready"),
+    ],
+)
+def test_ready_means_every_wanted_worker_and_no_other(statuses: list[str], wanted: int, missing: str | None) -> None:
+    workers = tuple(Worker(str(number), status, None) for number, status in enumerate(statuses))
+    version = ModelVersion("activity", "1.0", "activity.mar", wanted, 4, 8, 20, 600, 0, workers)
+    assert missing_workers(version, wanted) == missing
 
 
 def test_it_asks_until_nothing_is_missing(record: ServerRecord, shown: Step) -> None:

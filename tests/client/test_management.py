@@ -43,18 +43,6 @@ def test_a_description_is_read_whole(server: FakeServer) -> None:
     assert server.received[0].headers["authorization"] == "Bearer key"
 
 
-@pytest.mark.parametrize(
-    ("workers", "min_workers", "ready"),
-    [((READY,), 1, True), ((READY,), 2, False), ((LOADING,), 1, False), ((READY, LOADING), 2, False), ((), 0, False)],
-)
-def test_ready_means_every_wanted_worker(
-    server: FakeServer, workers: tuple[dict[str, Any], ...], min_workers: int, ready: bool
-) -> None:
-    server.body = described(*workers, min_workers=min_workers)
-    with ManagementClient(server.url) as management:
-        assert management.describe("activity")[0].all_ready is ready
-
-
 def test_commands_ask_what_they_say(server: FakeServer) -> None:
     server.body = b'{"status": "done"}'
     with ManagementClient(server.url) as management:

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from cli.app import app
 from cli.destination import Destination
+from cli.readiness import missing_workers
 from cli.record import ServerRecord
 from client.errors import Conflict, ModelNotFound, Refused, UnexpectedAnswer
 from client.grpc_management import GrpcManagementClient
@@ -38,7 +39,7 @@ def test_both_ways_describe_the_same_model(rest: ManagementClient, grpc: GrpcMan
     assert (version.version, version.url, version.min_workers) == ("1.0", "activity.mar", 1)
     # As config/model-config.yaml says: the archive's settings win.
     assert (version.batch_size, version.max_batch_delay_milliseconds, version.response_timeout_seconds) == (8, 20, 600)
-    assert version.all_ready
+    assert missing_workers(version, version.min_workers) is None
     assert psutil.Process(version.workers[0].pid).is_running()
 
 
@@ -48,14 +49,14 @@ def test_scaling_up_and_down_by_the_command_line(server: ServerRecord, rest: Man
     assert up.exit_code == 0
     assert up.stdout.count("READY") == 2
     (version,) = rest.describe("activity")
-    assert version.all_ready
+    assert missing_workers(version, version.min_workers) is None
     pids = {worker.pid for worker in version.workers}
     assert len(pids) == 2
     assert before < pids
     down = CliRunner().invoke(app, ["scale", "--workers", "1", "--run-dir", server.run_dir])
     assert down.exit_code == 0
     assert down.stdout.count("READY") == 1
-    assert rest.describe("activity")[0].all_ready
+    assert missing_workers(rest.describe("activity")[0], 1) is None
 
 
 @pytest.fixture
