@@ -153,6 +153,7 @@ class Place:
     version: str | None = None
     timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
     run_dir: Path | None = None
+    ca: Path | None = None
 
     def find(self, *, patience_seconds: float = 0.0) -> Asker:
         """Whom to ask; a server that is named, else the one that was started from here.
@@ -170,5 +171,8 @@ class Place:
             )
         else:
             model = self.model or "activity"
-            destination = Destination(self.server, self.server, self.token, model, self.version, self.timeout_seconds)
+            ca = None if self.ca is None else str(self.ca)
+            destination = Destination(
+                self.server, self.server, self.token, model, self.version, self.timeout_seconds, ca
+            )
         return ServerAsker(destination, self.grpc, patience_seconds)

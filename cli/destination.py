@@ -25,6 +25,8 @@ class Destination:
     version: str | None = None
     """None is the default version."""
     timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
+    ca: str | None = None
+    """A file of certificates that are trusted in place of this machine's; by gRPC it means TLS."""
 
     @classmethod
     def of_record(
@@ -37,7 +39,15 @@ class Destination:
     ) -> Self:
         """A server that was started from here; ``model`` is the one it was started with where it is None."""
         token = record.tokens().inference
-        return cls(record.inference_url, record.grpc_target, token, model or record.model, version, timeout_seconds)
+        return cls(
+            record.inference_url,
+            record.grpc_target,
+            token,
+            model or record.model,
+            version,
+            timeout_seconds,
+            record.tls_certificate,
+        )
 
     def ask(self, parts: Mapping[str, bytes], options: Mapping[str, Any], *, grpc: bool = False) -> Answer:
         """Send one request.
@@ -59,11 +69,17 @@ class Destination:
                 model=self.model,
                 version=self.version,
                 timeout_seconds=self.timeout_seconds,
+                ca=self.ca,
             ) as client:
                 return client.predict(**parts, options=options)
         from client.rest import RestClient  # noqa: PLC0415
 
         with RestClient(
-            self.rest_url, self.token, model=self.model, version=self.version, timeout_seconds=self.timeout_seconds
+            self.rest_url,
+            self.token,
+            model=self.model,
+            version=self.version,
+            timeout_seconds=self.timeout_seconds,
+            ca=self.ca,
         ) as rest:
             return rest.predict(**parts, options=options)

@@ -22,6 +22,7 @@ from cli.failures import end_with_failures
 from cli.long_files import find_long_file, predict_shown
 from cli.package import DEMO_CHECKPOINT
 from cli.place_options import (
+    Ca,
     Grpc,
     Local,
     LocalCheckpoint,
@@ -102,6 +103,7 @@ def predict(  # noqa: PLR0913 - one argument an option of the command line
     version: ModelVersion = None,
     timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
     run_dir: ServerRunDir = None,
+    ca: Ca = None,
 ) -> None:
     """Label what happens in a clip, with times.
 
@@ -130,7 +132,7 @@ def predict(  # noqa: PLR0913 - one argument an option of the command line
     Ends with 0 when there is a prediction, with 1 when the answer is an error, with 2 when the command is wrong; with
     -o and N clips that failed with 100 + N, at most 125.
     """
-    place = Place(local, checkpoint, grpc, server, token, model, version, timeout, run_dir)
+    place = Place(local, checkpoint, grpc, server, token, model, version, timeout, run_dir, ca)
     given = tuple(clips or ())
     clip = None if output is not None else single_clip(given)
     files = {"video": clip, "audio": audio, "image": image, "tabular": tabular, "depth": depth}

@@ -78,7 +78,12 @@ def find_fault(
     """
     token, patience_seconds = record.tokens().inference, min(patience_seconds, timeout_seconds)
     with RestClient(
-        record.inference_url, token, model=record.model, version=version, timeout_seconds=timeout_seconds
+        record.inference_url,
+        token,
+        model=record.model,
+        version=version,
+        timeout_seconds=timeout_seconds,
+        ca=record.tls_certificate,
     ) as client:
 
         def ask() -> str | None:

@@ -37,6 +37,8 @@ def read_properties(path: Path) -> dict[str, str]:
 def write_properties(path: Path, properties: Mapping[str, str]) -> None:
     """Write the file as Java reads it: Latin-1, so everything beyond ASCII is escaped."""
     lines = [f"{key}={_escape(value)}" for key, value in sorted(properties.items())]
+    path.touch(mode=0o600)
+    path.chmod(0o600)  # there may be a keystore's password among them
     path.write_text("\n".join(lines) + "\n", encoding="ascii")
 
 

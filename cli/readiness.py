@@ -108,7 +108,9 @@ def scale_workers(record: ServerRecord, workers: int, waiting: Waiting) -> Model
 
 def build_management(record: ServerRecord, *, timeout_seconds: float = CALL_TIMEOUT_SECONDS) -> ManagementClient:
     """A client for the server's management."""
-    return ManagementClient(record.management_url, record.tokens().management, timeout_seconds=timeout_seconds)
+    return ManagementClient(
+        record.management_url, record.tokens().management, timeout_seconds=timeout_seconds, ca=record.tls_certificate
+    )
 
 
 def _missing_ports(record: ServerRecord) -> str | None:

@@ -43,16 +43,22 @@ class ServerRecord:
     workers: int
     ports: Ports
     token_authorization: bool
+    tls_certificate: str | None = None
+    """Of inference and management, which the commands trust; None where these speak no TLS."""
+
+    @property
+    def _scheme(self) -> str:
+        return "http" if self.tls_certificate is None else "https"
 
     @property
     def inference_url(self) -> str:
         """Where predictions are asked by REST."""
-        return f"http://{LOOPBACK}:{self.ports.inference}"
+        return f"{self._scheme}://{LOOPBACK}:{self.ports.inference}"
 
     @property
     def management_url(self) -> str:
         """Where the server is managed by REST."""
-        return f"http://{LOOPBACK}:{self.ports.management}"
+        return f"{self._scheme}://{LOOPBACK}:{self.ports.management}"
 
     @property
     def metrics_url(self) -> str:

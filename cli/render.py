@@ -15,6 +15,7 @@ from cli.destination import DEFAULT_TIMEOUT_SECONDS
 from cli.errors import CommandError, require_files, user_errors
 from cli.package import DEMO_CHECKPOINT
 from cli.place_options import (
+    Ca,
     Local,
     LocalCheckpoint,
     ModelName,
@@ -50,6 +51,7 @@ def render(  # noqa: PLR0913 - one argument an option of the command line
     version: ModelVersion = None,
     timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
     run_dir: ServerRunDir = None,
+    ca: Ca = None,
 ) -> None:
     """Write a clip with its labels burnt in.
 
@@ -72,7 +74,7 @@ def render(  # noqa: PLR0913 - one argument an option of the command line
         if answer is not None:
             prediction = read_answer(answer)
         else:
-            place = Place(local, checkpoint, False, server, token, model, version, timeout, run_dir)
+            place = Place(local, checkpoint, False, server, token, model, version, timeout, run_dir, ca)
             parts = {"video": data} | ({} if text is None else {"text": read_text(text)})
             prediction = _ask(place, parts, read_whole_options(options, "a rendered clip"))
         output.parent.mkdir(parents=True, exist_ok=True)

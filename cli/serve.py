@@ -30,6 +30,13 @@ Sha256 = Annotated[
     typer.Option(help="The archive's SHA-256, of one from elsewhere.", show_default="of FILE.mar.sha256, beside it"),
 ]
 
+TlsCertificate = Annotated[
+    Path | None, typer.Option("--tls-cert", help="Speak TLS with this certificate, PEM.", exists=True, dir_okay=False)
+]
+TlsKey = Annotated[
+    Path | None, typer.Option("--tls-key", help="Its private key, PEM, mode 600.", exists=True, dir_okay=False)
+]
+
 
 def _port_option(help_text: str, usual: int) -> Any:
     return typer.Option(help=help_text, min=1, max=65535, show_default=f"{usual}, else a free one")
@@ -57,6 +64,11 @@ def serve(  # noqa: PLR0913 - one argument an option of the command line
     enable_model_api: Annotated[
         bool, typer.Option("--enable-model-api", help="Let the management API register and unregister archives.")
     ] = False,
+    expose: Annotated[
+        bool, typer.Option("--expose", help="Listen beyond this machine where the settings say so. Mean it.")
+    ] = False,
+    tls_cert: TlsCertificate = None,
+    tls_key: TlsKey = None,
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay attached; Ctrl-C stops the server.")] = False,
     timeout: Annotated[float, typer.Option(help="Seconds to wait until it is ready.", min=1)] = START_TIMEOUT_SECONDS,
     run_dir: RunDir = None,
@@ -77,6 +89,7 @@ def serve(  # noqa: PLR0913 - one argument an option of the command line
     $ activity serve --workers 2 --port 9000
     $ activity serve --archive model-store/activity-2.mar --run-dir runs/second
     $ activity serve --foreground
+    $ activity serve --tls-cert cert.pem --tls-key key.pem
     """
     from cli.server import DEFAULT_CONFIG, ServeSettings, start_server  # noqa: PLC0415 - it imports the JRE's package
 
@@ -90,6 +103,9 @@ def serve(  # noqa: PLR0913 - one argument an option of the command line
         wanted_ports=WantedPorts(port, management_port, metrics_port, grpc_port, grpc_management_port),
         token_authorization=token_auth,
         enable_model_api=enable_model_api,
+        exposed=expose,
+        tls_certificate=tls_cert,
+        tls_key=tls_key,
         config=config or DEFAULT_CONFIG,
         start_timeout_seconds=timeout,
     )

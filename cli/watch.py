@@ -17,6 +17,7 @@ from cli.errors import user_errors
 from cli.long_files import STREAM_EXTRAS, AskingClient
 from cli.package import DEMO_CHECKPOINT
 from cli.place_options import (
+    Ca,
     Grpc,
     Local,
     LocalCheckpoint,
@@ -74,6 +75,7 @@ def watch(  # noqa: PLR0913 - one argument an option of the command line
     version: ModelVersion = None,
     timeout: Timeout = DEFAULT_TIMEOUT_SECONDS,
     run_dir: ServerRunDir = None,
+    ca: Ca = None,
 ) -> None:
     """Watch a source: label what happens while it happens.
 
@@ -102,7 +104,7 @@ def watch(  # noqa: PLR0913 - one argument an option of the command line
     if words == AUTO.encode():
         raise typer.BadParameter("the words of the sound need the whole recording: a stream has none")
     address = read_address(source, format=input_format, options=read_pairs(input_option or ()))
-    place = Place(local, checkpoint, grpc, server, token, model, version, timeout, run_dir)
+    place = Place(local, checkpoint, grpc, server, token, model, version, timeout, run_dir, ca)
     with user_errors(), open_source(address) as opened:
         asker = place.find()
         extras = list(dict.fromkeys((*asked.get("extras", ()), "windows")))

@@ -131,6 +131,11 @@ def timed_out(address: str, timeout_seconds: float) -> ServerTimeout:
 
 def unreachable(address: str, cause: BaseException) -> ServerUnreachable:
     """No connection."""
+    if "CERTIFICATE_VERIFY_FAILED" in str(cause):
+        return ServerUnreachable(
+            f"The certificate of the server at {address} is not one that is trusted here.",
+            remedy="Name the certificates that it is trusted by (--ca, ca=), and its host as its own has it.",
+        )
     return ServerUnreachable(
         f"No server could be reached at {address} ({type(cause).__name__}).",
         remedy="Start one with `activity serve`, or check host and port with `activity status`.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -22,15 +23,21 @@ class GrpcManagementClient(Closing):
         target: the gRPC management address, such as ``127.0.0.1:7071``.
         token: the management key of the server's key_file.json; None where the server asks for none.
         timeout_seconds: how long one call may take.
+        ca: as of :class:`client.grpc.GrpcClient`.
     """
 
     def __init__(
-        self, target: str, token: str | None = None, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
+        self,
+        target: str,
+        token: str | None = None,
+        *,
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        ca: Path | str | None = None,
     ) -> None:
         self.target = target
         self._metadata = authorization(token)
         self._timeout_seconds = timeout_seconds
-        self._channel = build_channel(target)
+        self._channel = build_channel(target, ca)
         self._stub = management_pb2_grpc.ManagementAPIsServiceStub(self._channel)  # type: ignore[no-untyped-call]
 
     def list(self) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -67,14 +68,20 @@ class ManagementClient(Closing):
         base_url: the management address, such as ``http://127.0.0.1:8081``.
         token: the management key of the server's key_file.json; None where the server asks for none.
         timeout_seconds: how long to wait for one answer; starting a worker is part of scaling up.
+        ca: as of :class:`client.rest.RestClient`.
     """
 
     def __init__(
-        self, base_url: str, token: str | None = None, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
+        self,
+        base_url: str,
+        token: str | None = None,
+        *,
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        ca: Path | str | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self._timeout_seconds = timeout_seconds
-        self._http = build_http_client(self.base_url, token, timeout_seconds)
+        self._http = build_http_client(self.base_url, token, timeout_seconds, ca)
 
     def list(self) -> tuple[str, ...]:
         """The names of the registered models."""

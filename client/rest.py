@@ -197,7 +197,8 @@ def _read_answer(base_url: str, response: httpx.Response) -> Answer:
     if message is not None:
         raise refusal_of_server(base_url, response.status_code, message)
     content_type = response.headers.get("Content-Type", "")
-    if not content_type.startswith(PREDICTION_TYPES if response.status_code == 200 else ERROR_TYPES):
+    is_known = content_type.startswith(PREDICTION_TYPES if response.status_code == 200 else ERROR_TYPES)
+    if not is_known or (response.status_code != 200 and not _is_error(response.content)):
         raise UnexpectedAnswer(
             f"{base_url} answered {response.status_code} with {content_type or 'no content type'}, "
             "which is no answer of the model.",
@@ -208,6 +209,15 @@ def _read_answer(base_url: str, response: httpx.Response) -> Answer:
             f"{base_url} broke off in the middle of its lines.", remedy="Try again; the server's log says why."
         )
     return Answer(status=response.status_code, content_type=content_type, body=response.content)
+
+
+def _is_error(body: bytes) -> bool:
+    """Whether a body is an error as the model says it, which has a code."""
+    try:
+        value = json.loads(body)
+    except ValueError:
+        return False
+    return isinstance(value, dict) and isinstance(value.get("code"), str)
 
 
 def _ends_with_a_line(body: bytes) -> bool:

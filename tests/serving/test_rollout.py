@@ -15,13 +15,13 @@ from typer.testing import CliRunner
 
 from benchmarks.scaling import Load, canary_of, ways_to
 from cli.app import app
-from cli.archive_check import digest_of, sum_path, write_sum
+from cli.archive_check import MANIFEST, digest_of, sum_path, write_sum
 from cli.canary import EXPECTED_NAME
 from cli.destination import Destination
 from cli.front import Front
 from cli.readiness import build_management
 from cli.record import ServerRecord, require_record
-from cli.versions import MANIFEST, ROLLOUT_NAME
+from cli.versions import ROLLOUT_NAME
 from client.management import ManagementClient
 from tests.serving.test_ready import wait_for
 
