@@ -201,7 +201,7 @@ class Watch:
         if look.record is None or not workers or self._ended.is_set():
             return
         try:
-            fault = _ask(look.record, look.versions[name])
+            fault = _ask(look.record, look.versions[name], CANARY_TIMEOUT_SECONDS)
         except (ClientError, CommandError) as exc:
             fault = exc.message
         with self._lock:
@@ -220,7 +220,14 @@ class Watch:
         self._changed.set()
 
 
-def _ask(record: ServerRecord, version: ModelVersion) -> str | None:
-    seconds = {"timeout_seconds": CANARY_TIMEOUT_SECONDS, "patience_seconds": CANARY_PATIENCE_SECONDS}
+def _ask(record: ServerRecord, version: ModelVersion, timeout_seconds: float) -> str | None:
     canary = read_canary_of(version)
-    return None if canary is None else find_fault(record, canary, version=version.version, **seconds)
+    if canary is None:
+        return None
+    return find_fault(
+        record,
+        canary,
+        version=version.version,
+        timeout_seconds=timeout_seconds,
+        patience_seconds=CANARY_PATIENCE_SECONDS,
+    )
