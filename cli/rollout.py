@@ -75,10 +75,7 @@ def rollback(
 
 
 def _show(record: ServerRecord) -> None:
-    from cli.readiness import build_management  # noqa: PLC0415
-    from cli.tables import models_table  # noqa: PLC0415
+    from cli.snapshot import look_at  # noqa: PLC0415
+    from cli.status_view import workers_table  # noqa: PLC0415
 
-    with build_management(record) as management:
-        versions = management.describe(record.model, "all")
-        default = management.describe(record.model)[0].version
-    Console(highlight=False).print(models_table(versions, {record.model: default}))
+    Console(highlight=False).print(workers_table(look_at(record)))

@@ -172,11 +172,12 @@ def scale(
     """
     from cli.readiness import Waiting  # noqa: PLC0415
     from cli.scaling import scale_model  # noqa: PLC0415
-    from cli.tables import models_table  # noqa: PLC0415
+    from cli.snapshot import look_at  # noqa: PLC0415
+    from cli.status_view import workers_table  # noqa: PLC0415
 
     record = require_running(resolve_run_dir(run_dir))
-    version = scale_model(record, workers, Waiting(record, timeout_seconds=timeout), patience_seconds=patience)
-    Console(highlight=False).print(models_table([version], {version.name: version.version}))
+    scale_model(record, workers, Waiting(record, timeout_seconds=timeout), patience_seconds=patience)
+    Console(highlight=False).print(workers_table(look_at(record)))
 
 
 def _watch(record: ServerRecord) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 
 from cli.processes import find_processes
+from cli.readiness import build_management
 from cli.record import ServerRecord
 from cli.scrape import Scrape, increase, increases, quantiles, read_scrape
 from client.management import ManagementClient, ModelVersion
@@ -107,6 +108,16 @@ class Snapshot:
                 found = load[name]
                 load[name] = found and {f"p{each * 100:g}": value for each, value in zip(QUANTILES, found, strict=True)}
         return values
+
+
+def look_at(record: ServerRecord) -> Snapshot:
+    """A server now, without its load.
+
+    Raises:
+        ClientError: when it does not answer.
+    """
+    with build_management(record) as management:
+        return Observer(record, management, with_load=False).look()
 
 
 class Observer:

@@ -52,8 +52,7 @@ def status(
     """
     from cli.readiness import build_management  # noqa: PLC0415 - help needs none of these
     from cli.snapshot import Observer  # noqa: PLC0415
-    from cli.status_view import workers_table  # noqa: PLC0415
-    from cli.tables import server_table  # noqa: PLC0415
+    from cli.status_view import server_table, workers_table  # noqa: PLC0415
 
     record = require_running(resolve_run_dir(run_dir))
     console = Console(highlight=False)

@@ -11,10 +11,25 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from cli.record import ServerRecord
 from cli.snapshot import Load, Memory, Snapshot, VersionUse, WorkerUse
 
 NOTHING = "-"
 MEGABYTE = 1e6
+
+
+def server_table(record: ServerRecord) -> Table:
+    """Where a server listens and keeps its things."""
+    table = Table(show_header=False)
+    table.add_row("process", str(record.pid))
+    table.add_row("REST", record.inference_url)
+    table.add_row("gRPC", record.grpc_target)
+    table.add_row("management", f"{record.management_url}, gRPC {record.grpc_management_target}")
+    table.add_row("metrics", record.metrics_url)
+    table.add_row("keys", escape(str(record.key_file)) if record.token_authorization else "none are asked for")
+    table.add_row("logs", escape(str(record.logs)))
+    table.add_row("archive", escape(record.archive))
+    return table
 
 
 def workers_table(snapshot: Snapshot) -> Table:
