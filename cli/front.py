@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.draining_mark import REASON, is_draining, remove_mark
 from cli.errors import CommandError
 from cli.nginx import DEFAULT_TRIES, FOLDER_NAME, TEMPLATE, FrontSettings, Nginx, build_config, find_nginx
 from cli.ports import LOOPBACK, find_free_port, is_free
@@ -19,11 +20,15 @@ from cli.properties import read_properties
 from cli.record import ServerRecord, require_record, resolve_run_dir
 from cli.serve import RunDir, interrupt_on_sigterm
 
+if TYPE_CHECKING:
+    from cli.truth import Readiness, Watch
+
 USUAL_REST_PORT, USUAL_GRPC_PORT = 8000, 8001
 """Where KServe's clients look for a server."""
 WATCH_SECONDS = 0.5
 TORCHSERVES_REQUEST_BYTES = 6_553_500
-"""Its own limit where its settings name none."""
+TORCHSERVES_QUEUE = 100
+"""Its own limits where its settings name none."""
 
 
 def front(
@@ -47,8 +52,10 @@ def front(
     """Put nginx before the server of this run folder, until Ctrl-C or SIGTERM.
 
     A prediction by REST whose worker crashes is asked again; half a request never reaches TorchServe; /ready tells
-    whether the server is ready; KServe's public gRPC clients find their service. Keys go through as they are: to other
-    machines (--host) only with TLS, in the configuration (--write) or before it.
+    whether the server is ready; KServe's public gRPC clients find their service. Of more requests than may wait in the
+    server's queue each is refused at once with 503. When the front ends it refuses new requests, and those in flight
+    are answered, for up to 25 s. Keys go through as they are: to other machines (--host) only with TLS, in the
+    configuration (--write) or before it.
 
     [bold]Examples[/bold]
 
@@ -70,7 +77,7 @@ def front(
                 _check_ports(record)
                 time.sleep(WATCH_SECONDS)
         except KeyboardInterrupt:
-            say("Stopping: requests in flight are still answered.")
+            say("Stopping: requests in flight are still answered, new ones refused.")
             return
     raise CommandError("nginx ended by itself.", remedy=f"Its logs are in {opened.folder}.")
 
@@ -108,6 +115,7 @@ def running_front(
     Raises:
         CommandError: when there is no nginx, or it does not start.
     """
+    from cli.draining import drain_front  # noqa: PLC0415
     from cli.holding import is_held  # noqa: PLC0415
     from cli.kserve_bridge import bridging  # noqa: PLC0415 - help must not wait for gRPC and the JRE's package
     from cli.ready_server import serving  # noqa: PLC0415
@@ -118,16 +126,24 @@ def running_front(
     ports = _ports(port, grpc_port)
     with (
         Watch(run_dir, at_least=workers) as watch,
-        serving(watch.state, 0, lambda: is_held(folder)) as ready_port,
+        serving(lambda: _state(watch, folder), 0, lambda: is_held(folder)) as ready_port,
         bridging(record.grpc_target) as kserve_port,
     ):
         settings = replace(_settings(record, host, (*ports, ready_port), tries), kserve_port=kserve_port)
         nginx = Nginx(program, folder, build_config(TEMPLATE.read_text(encoding="utf-8"), settings))
+        remove_mark(folder)
         try:
             nginx.start(host, ports)
             yield Front(nginx, settings, folder)
+            drain_front(folder)
         finally:
             nginx.stop()
+            remove_mark(folder)
+
+
+def _state(watch: Watch, folder: Path) -> Readiness:
+    found = watch.state()
+    return replace(found, ready=False, reason=REASON) if is_draining(folder) else found
 
 
 def _check_ports(record: ServerRecord) -> None:
@@ -155,6 +171,7 @@ def _settings(record: ServerRecord, host: str, ports: tuple[int, int, int], trie
         server_grpc_port=record.ports.grpc_inference,
         ready_port=ports[2],
         max_request_bytes=int(properties.get("max_request_size", TORCHSERVES_REQUEST_BYTES)),
+        at_once=int(properties.get("job_queue_size", TORCHSERVES_QUEUE)),
         tries=tries,
     )
 

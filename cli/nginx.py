@@ -6,6 +6,7 @@ import grp
 import os
 import pwd
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -15,6 +16,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -31,8 +33,13 @@ DEFAULT_TRIES = 2
 KSERVE_BRIDGED = "grpc_pass grpc://127.0.0.1:%d;"
 KSERVE_REWRITTEN = r"""rewrite ^/inference\.(.*)$ /org.pytorch.serve.grpc.openinference.$1 break;
             grpc_pass grpc://grpc;"""
+RETRY_AFTER_SECONDS = 2
+"""When who was refused may ask again: about as long as what waits takes."""
+MAX_FILES = 16_384
+"""Two of each connection of :data:`TEMPLATE`'s ``worker_connections``, and some."""
 START_SECONDS = 10.0
-STOP_GRACE_SECONDS = 30.0
+STOP_GRACE_SECONDS = 5.0
+"""After :func:`cli.draining.drained_front` for what it did not wait for."""
 POLL_SECONDS = 0.05
 
 
@@ -51,6 +58,8 @@ class FrontSettings:
     """Where :mod:`cli.ready_server` answers, on the loopback address."""
     max_request_bytes: int
     """The server's own ``max_request_size``."""
+    at_once: int
+    """How many requests by REST, and how many by gRPC, go to the server at a time: its own ``job_queue_size``."""
     tries: int = DEFAULT_TRIES
     kserve_port: int | None = None
     """Where :mod:`cli.kserve_bridge` answers, on the loopback address; None lets nginx alone give the service its name,
@@ -80,10 +89,12 @@ def build_config(template: str, settings: FrontSettings) -> str:
     Raises:
         CommandError: when the template names what no front has.
     """
-    server = f"server 127.0.0.1:{settings.server_rest_port} max_fails=0;"
+    at_once = -(-settings.at_once // settings.tries)  # an entry's share
+    server = f"server 127.0.0.1:{settings.server_rest_port} max_fails=0 max_conns={at_once};"
     values = {
         "USER": _user_line(),
         "PROCESSES": "auto",
+        "FILES": str(_files()),
         "HOST": settings.host,
         "REST_PORT": str(settings.rest_port),
         "GRPC_PORT": str(settings.grpc_port),
@@ -91,6 +102,8 @@ def build_config(template: str, settings: FrontSettings) -> str:
         "SERVER_GRPC_PORT": str(settings.server_grpc_port),
         "READY_PORT": str(settings.ready_port),
         "MAX_REQUEST_BYTES": str(settings.max_request_bytes),
+        "AT_ONCE": str(settings.at_once),
+        "RETRY_AFTER_SECONDS": str(RETRY_AFTER_SECONDS),
         "TRIES": str(settings.tries),
         "KSERVE": KSERVE_REWRITTEN if settings.kserve_port is None else KSERVE_BRIDGED % settings.kserve_port,
     }
@@ -136,6 +149,7 @@ class Nginx:
         with log.open("wb") as console:
             self._process = subprocess.Popen(
                 [*self._program, "-g", "daemon off;"],
+                cwd=self._folder,  # where the configuration looks for the marks of cli.holding and cli.draining
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=subprocess.STDOUT,
@@ -177,6 +191,39 @@ def running_in(folder: Path) -> int | None:
         return None
 
 
+def count_in_flight(folder: Path) -> int:
+    """How many requests the nginx of ``folder`` is at with what stands behind it; 0 where none runs there.
+
+    Each of them has a connection of its own, which leads out: its near end is no port that nginx listens on.
+    """
+    leader = running_in(folder)
+    if leader is None:
+        return 0
+    connections = [each for process in _family(leader) for each in _connections(process)]
+    listening = {each.laddr.port for each in connections if each.status == psutil.CONN_LISTEN}
+    out = {
+        each.laddr
+        for each in connections
+        if each.status in {psutil.CONN_ESTABLISHED, psutil.CONN_SYN_SENT} and each.laddr.port not in listening
+    }
+    return len(out)
+
+
+def _family(leader: int) -> list[psutil.Process]:
+    try:
+        process = psutil.Process(leader)
+        return [process, *process.children()]
+    except psutil.Error:
+        return []
+
+
+def _connections(process: psutil.Process) -> list[Any]:
+    try:
+        return list(process.net_connections(kind="tcp"))
+    except psutil.Error:
+        return []
+
+
 def _answers(host: str, port: int) -> bool:
     """Whether something listens there; 0.0.0.0 and :: can be connected to, and mean this machine."""
     try:
@@ -191,3 +238,9 @@ def _user_line() -> str:
     if os.geteuid() != 0:
         return ""
     return f"user {pwd.getpwuid(0).pw_name} {grp.getgrgid(os.getegid()).gr_name};"
+
+
+def _files() -> int:
+    """As many files as this user may let a process have, up to what nginx can use."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)

@@ -43,14 +43,17 @@ def write_properties(path: Path, properties: Mapping[str, str]) -> None:
 
 
 def effective_properties(
-    base: Mapping[str, str], ports: Ports, *, token_authorization: bool, enable_model_api: bool
+    base: Mapping[str, str], ports: Ports, *, token_authorization: bool, enable_model_api: bool, workers: int = 1
 ) -> dict[str, str]:
     """The settings of one server: ``base`` with its ports, on the loopback address alone.
 
-    The model store and the models are left to the command line, which takes any path as it is.
+    For each worker as many requests may wait as ``base`` says. The model store and the models are left to the command
+    line, which takes any path as it is.
     """
+    queue = {"job_queue_size": str(int(base["job_queue_size"]) * workers)} if "job_queue_size" in base else {}
     return {
         **{key: value for key, value in base.items() if key not in {"model_store", "load_models"}},
+        **queue,
         "inference_address": f"http://{LOOPBACK}:{ports.inference}",
         "management_address": f"http://{LOOPBACK}:{ports.management}",
         "metrics_address": f"http://{LOOPBACK}:{ports.metrics}",

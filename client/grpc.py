@@ -16,6 +16,7 @@ import grpc
 from client.answer import Answer
 from client.closing import Closing
 from client.errors import (
+    NO_PLACE,
     TOKEN_REFUSED,
     ClientError,
     UnexpectedAnswer,
@@ -151,9 +152,11 @@ def client_error(target: str, error: grpc.RpcError, timeout_seconds: float, size
     # TorchServe's message, then on a line of its own the name of its Java exception. This tells more than the code: a
     # worker that was killed gives RESOURCE_EXHAUSTED, as a message above the limit does.
     message, _, exception = details.partition("\n")
-    for name, status in STATUS_OF_EXCEPTION.items():
-        if name in exception:
-            return refusal_of_server(target, status, message)
+    status = next((status for name, status in STATUS_OF_EXCEPTION.items() if name in exception), None)
+    if status is None and code is grpc.StatusCode.UNAVAILABLE and NO_PLACE in details:
+        status = 503  # a front's words
+    if status is not None:
+        return refusal_of_server(target, status, message)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return timed_out(target, timeout_seconds)
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED or "RST_STREAM" in details:

@@ -23,6 +23,7 @@ from cli.nginx import TEMPLATE, FrontSettings, Nginx, build_config, find_nginx
 from cli.ports import find_free_port
 from cli.properties import write_properties
 from client.errors import Overloaded
+from client.grpc import client_error
 from client.protos import inference_pb2, inference_pb2_grpc
 from client.rest import RestClient
 from tests.cli.test_record import build_record
@@ -32,14 +33,14 @@ MAX_BYTES = 2_000_000
 
 def settings(ports: Sequence[int]) -> FrontSettings:
     rest, grpc_, server_rest, server_grpc, ready = ports
-    return FrontSettings("127.0.0.1", rest, grpc_, server_rest, server_grpc, ready, MAX_BYTES, tries=3)
+    return FrontSettings("127.0.0.1", rest, grpc_, server_rest, server_grpc, ready, MAX_BYTES, at_once=16, tries=3)
 
 
 def test_the_template_is_filled_in() -> None:
     config = build_config(TEMPLATE.read_text(encoding="utf-8"), settings(range(1001, 1006)))
-    assert config.count("server 127.0.0.1:1003 max_fails=0;") == 3
-    assert re.findall(r"listen (.*);", config) == ["127.0.0.1:1001", "127.0.0.1:1002 http2"]
-    assert "server 127.0.0.1:1004 max_fails=0;" in config
+    assert config.count("server 127.0.0.1:1003 max_fails=0 max_conns=6;") == 3  # 16 by three entries
+    assert re.findall(r"listen (.*) backlog=\d+;", config) == ["127.0.0.1:1001", "127.0.0.1:1002 http2"]
+    assert "server 127.0.0.1:1004 max_fails=0 max_conns=16;" in config
     assert "proxy_pass http://127.0.0.1:1005;" in config
     assert f"client_max_body_size {MAX_BYTES};" in config
     assert not re.search(r"@[A-Z_]+@", config)
@@ -59,13 +60,13 @@ def test_where_there_is_none_it_says_how_to_get_one(monkeypatch: pytest.MonkeyPa
 def test_the_command_writes_a_configuration_for_this_server(tmp_path: Path) -> None:
     record = build_record(tmp_path)
     record.write()
-    write_properties(tmp_path / "config.properties", {"max_request_size": "12345"})
+    write_properties(tmp_path / "config.properties", {"max_request_size": "12345", "job_queue_size": "10"})
     command = ["front", "--write", str(tmp_path / "a.conf"), "--port", "28123", "--run-dir", str(tmp_path)]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.output
     written = (tmp_path / "a.conf").read_text(encoding="utf-8")
-    assert "listen 127.0.0.1:28123;" in written
-    assert f"server 127.0.0.1:{record.ports.inference} max_fails=0;" in written
+    assert "listen 127.0.0.1:28123 backlog=4096;" in written
+    assert f"server 127.0.0.1:{record.ports.inference} max_fails=0 max_conns=5;" in written
     assert "client_max_body_size 12345;" in written
 
 
@@ -92,7 +93,7 @@ def front(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
     ports: list[int] = []
     for _ in range(5):
         ports.append(find_free_port(set(ports)))
-    template = TEMPLATE.read_text(encoding="utf-8").replace("client_body_timeout 20s", "client_body_timeout 1s")
+    template = TEMPLATE.read_text(encoding="utf-8").replace("client_body_timeout 10s", "client_body_timeout 1s")
     nginx = Nginx(program, folder, build_config(template, settings(ports)))
     nginx.start("127.0.0.1", ports[:2])
     yield Running(nginx, folder, f"http://127.0.0.1:{ports[0]}", f"127.0.0.1:{ports[1]}")
@@ -114,7 +115,9 @@ def test_by_grpc_too(front: Running) -> None:
         with pytest.raises(grpc.RpcError) as caught:
             stub.Predictions(inference_pb2.PredictionsRequest(model_name="activity"))
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-    assert caught.value.details() == "no server answers behind the front"
+    details = caught.value.details()
+    assert details == "The model has no worker to serve the request just now: no server answers behind the front"
+    assert isinstance(client_error(front.grpc, caught.value, 1.0, 0), Overloaded)
 
 
 def test_a_request_above_the_limit_is_answered_with_it(front: Running) -> None:

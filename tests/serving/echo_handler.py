@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,11 @@ class EchoHandler:
         self.initialized = bool(context)
 
     def handle(self, data: Sequence[Mapping[str, Any]], context: Any) -> list[bytes]:
-        """Answer each request with the parts' lengths and the worker's surroundings."""
-        for index in range(len(data)):
+        """Answer each request with the parts' lengths and the worker's surroundings, after ``work`` seconds of work."""
+        for index, item in enumerate(data):
+            until = time.monotonic() + float(bytes(item.get("work", b"0")))
+            while time.monotonic() < until:
+                pass
             context.set_response_content_type(index, "application/json")
         names = ("TMPDIR", "OMP_NUM_THREADS", "ACTIVITY_WORKERS", "PYTHONPATH", "JAVA_HOME")
         seen = {"environment": {name: os.environ.get(name) for name in names}, "cwd": str(Path.cwd())}

@@ -1,0 +1,250 @@
+"""A server that is asked four times as much as it can do: what it still does, and how it refuses the rest.
+
+    python -m benchmarks.overload --run-dir .activity --minutes 5
+
+First its capacity: clients that ask again as soon as they are answered, more and more of them; the most good answers a
+second is the peak. A good answer is the canary's, byte for byte, within --slo seconds. Then requests at even distances,
+--factor times as many as at the peak, whether they are answered or not; then one after another, until one is answered
+as fast as on a server with nothing else to do. Then the capacity again, since a machine has other work too.
+
+The server must run (`activity serve`); the front is started here. The exit code is 1 where a promise is broken: good
+answers below 90 % of the peak (of the mean of both measurements), one that is neither good nor refused with 503, the
+refusals' p99 above --refused-within seconds, or a server that is not as before within 5 s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import functools
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from benchmarks.http_load import Reply, build_request, closed_loop, open_loop, percentile, send
+from benchmarks.scaling import canary_of
+from cli.front import running_front
+from cli.record import ServerRecord, require_record
+
+TIMEOUT_SECONDS = 60.0
+SMALLEST_SHARE = 0.9
+NORMAL_AGAIN_SECONDS = 5.0
+NORMAL_TIMES = 2.0
+"""An answer is as fast as before within so many times what it took at the median."""
+GIVE_UP_SECONDS = 60.0
+
+Ask = Callable[[], Coroutine[None, None, Reply]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured."""
+
+    factor: float = 4.0
+    """How many times the peak is asked for."""
+    seconds: float = 300.0
+    """How long."""
+    levels: Sequence[int] = (1, 2, 4, 8, 16)
+    """How many clients ask in a closed loop, one number after another."""
+    level_seconds: float = 8.0
+    slo_seconds: float = 10.0
+    """Within which an answer is good."""
+    refused_within_seconds: float = 1.0
+    """The refusals' 99th percentile."""
+
+
+@dataclass(frozen=True)
+class Peak:
+    """A server's capacity."""
+
+    goodput: float
+    """Good answers a second."""
+    clients: int
+    """With so many clients."""
+    alone_seconds: float
+    """What a lone request takes at the median."""
+
+
+@dataclass(frozen=True)
+class Overload:
+    """What became of the requests of one overload."""
+
+    sent_a_second: float
+    goodput: float
+    """Good answers a second while requests came."""
+    good_seconds: tuple[float, float]
+    """Their 50th and 99th percentile."""
+    refused: int
+    refused_seconds: tuple[float, float]
+    told_when: int
+    """How many refusals say when to ask again."""
+    others: Counter[str]
+    """What was neither good nor refused."""
+    normal_after_seconds: float
+    """From the last request of the overload to the end of the first one that was as fast as before."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One way to a server: its peak before and after, and the overload between."""
+
+    before: Peak
+    overload: Overload
+    after: Peak
+
+    @property
+    def share(self) -> float:
+        """Good answers under overload, of those at the peak."""
+        return self.overload.goodput / ((self.before.goodput + self.after.goodput) / 2)
+
+    def broken(self, plan: Plan) -> list[str]:
+        """Which promises are broken, in words."""
+        overload = self.overload
+        checks = [
+            (self.share < SMALLEST_SHARE, f"{self.share:.0%} of the peak's good answers"),
+            (overload.refused == 0, "nothing was refused: that was no overload"),
+            (bool(overload.others), f"neither good nor refused: {dict(overload.others)}"),
+            (
+                not overload.refused_seconds[1] <= plan.refused_within_seconds,
+                f"refused after {overload.refused_seconds[1]:.2f} s",
+            ),
+            (
+                overload.normal_after_seconds > NORMAL_AGAIN_SECONDS,
+                f"as before after {overload.normal_after_seconds:.1f} s",
+            ),
+        ]
+        return [words for is_broken, words in checks if is_broken]
+
+    def __str__(self) -> str:
+        overload = self.overload
+        return (
+            f"peak {self.before.goodput:.1f}/s before ({self.before.clients} clients), {self.after.goodput:.1f}/s "
+            f"after; asked {overload.sent_a_second:.1f}/s: good {overload.goodput:.1f}/s = {self.share:.0%} "
+            f"(p50 {overload.good_seconds[0]:.2f} s, p99 {overload.good_seconds[1]:.2f} s), refused {overload.refused} "
+            f"(p50 {overload.refused_seconds[0] * 1e3:.0f} ms, p99 {overload.refused_seconds[1] * 1e3:.0f} ms, "
+            f"{overload.told_when} say when to come again), others {dict(overload.others) or 'none'}; "
+            f"as before after {overload.normal_after_seconds:.1f} s"
+        )
+
+
+def measure(record: ServerRecord, url: str, plan: Plan) -> Measured:
+    """Measure one way to a server.
+
+    Args:
+        record: the server.
+        url: where it is asked: its own REST address, or its front's.
+        plan: what to measure.
+    """
+    place = urlsplit(url)
+    request = build_request(canary_of(record).parts, token=record.tokens().inference, host=place.netloc)
+    ask = functools.partial(send, place.hostname or "", place.port or 80, request, timeout_seconds=TIMEOUT_SECONDS)
+    return asyncio.run(_measure(ask, plan))
+
+
+async def _measure(ask: Ask, plan: Plan) -> Measured:
+    expected = await ask()
+    if expected.status != 200:
+        raise RuntimeError(f"the server is not ready: {expected}")
+    before = await _find_peak(ask, plan, expected.body)
+    overload = await _overload(ask, plan, before, expected.body)
+    return Measured(before, overload, await _find_peak(ask, plan, expected.body))
+
+
+async def _find_peak(ask: Ask, plan: Plan, body: bytes) -> Peak:
+    found: list[tuple[float, int]] = []
+    alone_seconds = 0.0
+    for clients in plan.levels:
+        began = time.monotonic()
+        replies = await closed_loop(ask, clients=clients, seconds=plan.level_seconds)
+        good = [reply for reply in replies if _is_good(reply, plan, body)]
+        found.append((len(good) / (time.monotonic() - began), clients))
+        if clients == min(plan.levels):
+            alone_seconds = percentile([reply.seconds for reply in good], 0.5)
+    goodput, clients = max(found)
+    return Peak(goodput, clients, alone_seconds)
+
+
+async def _overload(ask: Ask, plan: Plan, peak: Peak, body: bytes) -> Overload:
+    began = time.monotonic()
+    tasks = await open_loop(ask, rate=plan.factor * peak.goodput, seconds=plan.seconds)
+    ended = time.monotonic()
+    normal_after = await _wait_for_normal(ask, ended, NORMAL_TIMES * peak.alone_seconds)
+    replies = [await task for task in tasks]
+    good = [reply for reply in replies if _is_good(reply, plan, body)]
+    refused = [reply for reply in replies if reply.status == 503]
+    others = Counter(
+        reply.fault or (f"another {reply.status}" if reply.body != body else "late")
+        for reply in replies
+        if reply.status != 503 and not _is_good(reply, plan, body)
+    )
+    return Overload(
+        sent_a_second=len(replies) / (ended - began),
+        goodput=sum(reply.ended <= ended for reply in good) / (ended - began),
+        good_seconds=_percentiles(good),
+        refused=len(refused),
+        refused_seconds=_percentiles(refused),
+        told_when=sum("retry-after" in reply.headers for reply in refused),
+        others=others,
+        normal_after_seconds=normal_after,
+    )
+
+
+async def _wait_for_normal(ask: Ask, since: float, within_seconds: float) -> float:
+    while time.monotonic() - since < GIVE_UP_SECONDS:
+        reply = await ask()
+        if reply.status == 200 and reply.seconds <= within_seconds:
+            return time.monotonic() - since
+        await asyncio.sleep(0.05)
+    return float("inf")
+
+
+def _is_good(reply: Reply, plan: Plan, body: bytes) -> bool:
+    return reply.status == 200 and reply.body == body and reply.seconds <= plan.slo_seconds
+
+
+def _percentiles(replies: Sequence[Reply]) -> tuple[float, float]:
+    seconds = [reply.seconds for reply in replies]
+    return percentile(seconds, 0.5), percentile(seconds, 0.99)
+
+
+def main() -> int:
+    """Measure both ways to a server and print what came of it.
+
+    Returns:
+        1 where a promise is broken.
+    """
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run-dir", type=Path, default=Path(".activity"))
+    parser.add_argument("--minutes", type=float, default=5.0, help="of overload, each way")
+    parser.add_argument("--factor", type=float, default=4.0)
+    parser.add_argument("--slo", type=float, default=10.0, help="seconds")
+    parser.add_argument("--refused-within", type=float, default=1.0, help="seconds")
+    parser.add_argument("--level-seconds", type=float, default=8.0, help="of each step of the search for the peak")
+    parser.add_argument("--way", choices=("front", "direct", "both"), default="both")
+    arguments = parser.parse_args()
+    plan = Plan(
+        factor=arguments.factor,
+        seconds=60 * arguments.minutes,
+        level_seconds=arguments.level_seconds,
+        slo_seconds=arguments.slo,
+        refused_within_seconds=arguments.refused_within,
+    )
+    record = require_record(arguments.run_dir.absolute())
+    broken = []
+    with running_front(record) as front:
+        for name, url in (("front", front.rest_url), ("direct", record.inference_url)):
+            if arguments.way in {name, "both"}:
+                measured = measure(record, url, plan)
+                print(f"{name}: {measured}", flush=True)
+                broken += [f"{name}: {words}" for words in measured.broken(plan)]
+    for words in broken:
+        print(f"BROKEN {words}")
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
