@@ -42,6 +42,17 @@ def test_a_server_gets_its_own_ports_and_keeps_the_rest() -> None:
     assert not {"model_store", "load_models"} & properties.keys()
 
 
+def test_each_worker_brings_its_own_part_of_the_queue() -> None:
+    def queue(workers: int) -> str:
+        settings = effective_properties(
+            SHIPPED, Ports(), token_authorization=True, enable_model_api=False, workers=workers
+        )
+        return settings["job_queue_size"]
+
+    assert (queue(1), queue(3)) == ("16", "48")
+    assert "job_queue_size" not in effective_properties({}, Ports(), token_authorization=True, enable_model_api=False)
+
+
 @pytest.mark.parametrize(
     ("tokens", "model_api", "expected"),
     [(True, False, ("false", "false")), (False, True, ("true", "true"))],
