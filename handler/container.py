@@ -28,7 +28,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 
 from handler.demux import Passes, demux
-from handler.errors import LimitExceeded, UndecodableMedia, UnsupportedMedia
+from handler.errors import ActivityError, LimitExceeded, UndecodableMedia, UnsupportedMedia
 from handler.limits import Limits
 from handler.packets import REMEDY, Packets, PacketTable, check_duration, index_audio, index_video
 from handler.windows import Span
@@ -203,6 +203,9 @@ def open_container(data: bytes | bytearray | memoryview, limits: Limits, *, keep
     opened = reopen()
     try:
         video, audio = _index(opened, limits, keep_packets=keep_packets)
+        if video is not None and not video.width * video.height:
+            width, height = declared_size(content, CONTAINERS, video.handle.index)
+            video = replace(video, width=width, height=height)
         if _are_kept(video, audio):
             return Container(opened, video, audio)
         places = [None if stream is None else stream.handle.index for stream in (video, audio)]
@@ -250,6 +253,27 @@ def open_untrusted(
         ) from exc
     except Exception as exc:
         raise UndecodableMedia(f"the {len(data)} bytes do not open as a media file", remedy=REMEDY) from exc
+
+
+def declared_size(data: bytes, formats: Sequence[str], index: int = 0) -> tuple[int, int]:
+    """Width and height that a file declares of a picture, although it may be far too large to decode.
+
+    A decoder that is told a limit forgets the size that exceeds it. This one is told none, and to decode nothing.
+
+    Args:
+        data: the whole file.
+        formats: as of :func:`open_untrusted`.
+        index: of the picture's stream.
+
+    Returns:
+        Pixels; (0, 0) where the file does not say.
+    """
+    options = {"max_pixels": str(2**31 - 1), "skip_frame": "all"}
+    with suppress(ActivityError), open_untrusted(data, formats, options) as opened:
+        for stream in opened.streams.video:
+            if stream.index == index and stream.codec_context is not None:
+                return stream.codec_context.width, stream.codec_context.height
+    return 0, 0
 
 
 def _index(

@@ -11,7 +11,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from handler.container import open_untrusted
+from handler.container import declared_size, open_untrusted
 from handler.errors import ActivityError, LimitExceeded, UndecodableMedia, UnsupportedMedia
 from handler.limits import Limits
 from handler.picture import Geometry, to_rgb, to_square
@@ -59,6 +59,7 @@ def decode_image(data: bytes, size: int, limits: Limits, geometry: Geometry | No
     options = {"max_pixels": str(_MEASURED_FACTOR * limits.max_image_pixels)}  # probing decodes as well
     try:
         with open_untrusted(data, FORMATS, options) as opened:
+            _check_declared(opened, data, limits)
             frame = _first_frame(opened, options, limits)
             orientation = read_orientation(data)
             if geometry is None:
@@ -75,12 +76,18 @@ def decode_image(data: bytes, size: int, limits: Limits, geometry: Geometry | No
         raise UndecodableMedia("the picture does not decode", remedy=REMEDY) from exc
 
 
+def _check_declared(opened: InputContainer, data: bytes, limits: Limits) -> None:
+    for stream in opened.streams.video:
+        if (context := stream.codec_context) is not None:
+            size = (context.width, context.height) if context.width else declared_size(data, FORMATS, stream.index)
+            _check_pixels(*size, limits)
+
+
 def _first_frame(opened: InputContainer, options: dict[str, str], limits: Limits) -> VideoFrame:
     stream = next(iter(opened.streams.video), None)
     if stream is None or stream.codec_context is None or stream.codec_context.name not in CODECS:
         raise UnsupportedMedia("the picture is of no format that is allowed", remedy=REMEDY)
     context = stream.codec_context
-    _check_pixels(context.width, context.height, limits)
     context.thread_count, context.thread_type, context.options = 1, ThreadType.NONE, options
     for frame in opened.decode(stream):
         _check_pixels(frame.width, frame.height, limits)

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
@@ -127,9 +127,18 @@ def test_only_pictures_are_opened() -> None:
         assert isinstance(refusal(data), UnsupportedMedia | UndecodableMedia)
 
 
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "BMP", "GIF"])
+def test_the_size_of_a_picture_is_said_however_far_it_is_beyond_the_limit(form: str) -> None:
+    error = refusal(encoded(picture(), form), Limits(max_image_pixels=1))
+    width, height = picture().size
+    assert error.code == "limit_image_pixels"
+    assert error.message == f"the picture has {width} x {height} pixels, the limit is 1 in all"
+
+
 SEEDS = [encoded(picture(), form) for form in ("PNG", "JPEG", "WEBP", "BMP", "GIF")]
 
 
+@settings(deadline=None)  # decoding takes as long as the machine is busy
 @given(st.sampled_from(SEEDS), st.data())
 def test_no_mutation_escapes_the_errors_of_a_request(seed: bytes, data: st.DataObject) -> None:
     mutant = bytearray(seed)

@@ -26,6 +26,7 @@ from tests.media import (
     X265,
     Picture,
     Sound,
+    gif,
     nearest_place,
     overwrite,
     real_media,
@@ -360,6 +361,25 @@ def test_frames_that_are_declared_too_large(name: str) -> None:
     with (
         open_container(render(*PLANNED[name]), limits) as container,
         pytest.raises(LimitExceeded, match="a frame has 64 x 48 pixels, the limit is 3071 in all"),
+    ):
+        decode_frames(container, np.zeros(1), SIZE, limits)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        gif(16_000, 16_000, 3),
+        render("avi", Picture("mjpeg", 64, 48, 3, pix_fmt="yuvj420p")),
+        render("matroska", Picture("ffv1", 64, 48, 3)),
+        render("mpegts", Picture("mpeg2video", 64, 48, 10)),
+    ],
+    ids=["gif", "mjpeg", "ffv1", "mpeg2"],
+)
+def test_frames_that_are_far_beyond_the_limit_are_said_with_their_size(data: bytes) -> None:
+    limits = Limits(max_frame_pixels=64)  # the decoder, which is told 256, forgets the size
+    with (
+        open_container(data, limits) as container,
+        pytest.raises(LimitExceeded, match=r"a frame has \d+ x \d+ pixels, the limit is 64 in all"),
     ):
         decode_frames(container, np.zeros(1), SIZE, limits)
 
