@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from handler.container import open_container
-from handler.errors import ActivityError, InvalidOptions
-from handler.image import decode_image
-from handler.limits import Limits
+from handler.errors import InvalidOptions
+from handler.looks import Picture
 from handler.options import RequestOptions
-from handler.request import ActivityRequest
 from handler.runtime import Runtime
 from handler.segments import Segment
 from handler.side import load_side_model, one_line
-from handler.video import decode_frames
 from models.config import ModelConfig
 from models.settings import SettingsError
 from models.side_config import CaptionerConfig
 
-Picture = NDArray[np.uint8]
-"""``(3, H, W)`` uint8 RGB, upright, of its own size."""
+Look = Callable[[Sequence[float]], Iterable[Picture | None]]
+"""From times in seconds to what is seen then: :func:`handler.looks.look_at`."""
 
 QUESTION = "Describe in one sentence what is happening."
 """What a captioner with a chat template is asked where its configuration has no prompt."""
@@ -60,21 +54,23 @@ class Describer:
         except Exception as exc:  # whatever a model makes of a prompt without its picture's place
             raise SettingsError(f"the captioner does not take the prompt {self._prompt!r}: {exc}") from exc
 
-    def describe(self, segments: Sequence[Segment], request: ActivityRequest, limits: Limits) -> tuple[Segment, ...]:
+    def describe(self, segments: Sequence[Segment], look: Look) -> tuple[Segment, ...]:
         """Segments with their descriptions, in the same order.
+
+        Args:
+            segments: of one clip.
+            look: gives what is seen at some times.
 
         Of more than ``max_segments`` the longest are described, of equal ones the earlier; a segment whose frame does
         not decode, and all where neither video nor image was sent, stay as they are.
         """
         order = sorted(range(len(segments)), key=lambda place: _seconds(segments[place]), reverse=True)
+        order = order[: self._config.max_segments]
+        middles = [(segments[place].start_seconds + segments[place].stop_seconds) / 2 for place in order]
         described = list(segments)
-        with ExitStack() as stack:
-            look = _open_pictures(request, limits, stack)
-            for place in order[: self._config.max_segments]:
-                segment = segments[place]
-                picture = look((segment.start_seconds + segment.stop_seconds) / 2)
-                if picture is not None:
-                    described[place] = replace(segment, description=self.sentence(picture))
+        for place, picture in zip(order, look(middles), strict=True):
+            if picture is not None:
+                described[place] = replace(segments[place], description=self.sentence(picture))
         return tuple(described)
 
     def sentence(self, picture: Picture) -> str:
@@ -119,34 +115,3 @@ def check_descriptions(options: RequestOptions, config: ModelConfig) -> None:
 
 def _seconds(segment: Segment) -> float:
     return segment.stop_seconds - segment.start_seconds
-
-
-def _open_pictures(request: ActivityRequest, limits: Limits, stack: ExitStack) -> Callable[[float], Picture | None]:
-    """What is seen at a time: of the video, else the image that was sent; None where nothing decodes."""
-    try:
-        if request.video is not None:
-            container = stack.enter_context(open_container(request.video, limits))
-            if container.video is not None:
-                return lambda seconds: _attempt(
-                    lambda keep: decode_frames(container, np.array([seconds]), 1, limits, keep)
-                )
-    except ActivityError:
-        pass
-    image = request.image
-    picture = None if image is None else _attempt(lambda keep: decode_image(image, 1, limits, keep))
-    return lambda _seconds: picture
-
-
-def _attempt(decode: Callable[[Callable[[Picture], Picture]], object]) -> Picture | None:
-    """The last picture that ``decode`` hands to the function that would scale it."""
-    seen: list[Picture] = []
-
-    def keep(picture: Picture) -> Picture:
-        seen[:] = [picture]
-        return np.zeros((3, 1, 1), dtype=np.uint8)
-
-    try:
-        decode(keep)
-    except (ActivityError, MemoryError):
-        return None
-    return seen[0] if seen else None

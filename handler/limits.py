@@ -110,3 +110,9 @@ class HandlerSettings(Settings):
     """The section ``handler`` of model-config.yaml."""
 
     limits: Limits = Limits()
+
+    cage: bool = True
+    """Whether each request is decoded in a small process of its own, with limits that the system holds."""
+    requests_per_child: PositiveInt = 16
+    """How many requests such a process decodes one after the other, as long as nothing is wrong with any of them; after
+    one with which something is it is killed. With 1 each request has a process that has seen no other."""

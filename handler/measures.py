@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from handler.clip import Clip
 from handler.errors import error_codes
@@ -23,6 +23,9 @@ cuts segments and renders."""
 Item = Literal["hop", "window"]
 """What a micro-batch is made of."""
 
+ChildEnd = Literal["ok", "crashed", "memory", "timeout"]
+"""How a decode child ended: killed when it had answered; by itself; killed when it wanted more memory than allowed, or
+more time."""
 USED = "used"
 _DECIMALS = 6
 
@@ -45,6 +48,8 @@ class Measures:
     """Length of what was decoded."""
     modalities: Counter[tuple[str, str]] = field(default_factory=Counter)
     """How many decoded clips had a modality, by its name and its outcome: ``used``, or why not."""
+    children: Counter[ChildEnd] = field(default_factory=Counter)
+    """Decode children, by how they ended."""
 
     def add(self, other: Measures) -> None:
         """Add what another instance of the same body cost."""
@@ -57,6 +62,7 @@ class Measures:
         self.padding.update(other.padding)
         self.clip_seconds += other.clip_seconds
         self.modalities.update(other.modalities)
+        self.children.update(other.children)
 
 
 @dataclass(frozen=True)
@@ -161,6 +167,13 @@ def note_clip(clip: Clip) -> None:
         measures.modalities.update((name, status.code or USED) for name, status in clip.modalities.items())
 
 
+def note_child(end: ChildEnd) -> None:
+    """Note how a decode child ended."""
+    measures = _current.get()
+    if measures is not None:
+        measures.children[end] += 1
+
+
 def note_micro_batches(item: Item, *, asked: int, computed: int) -> None:
     """Note how many items a call's micro-batches were asked for, and how many they had with their padding."""
     measures = _current.get()
@@ -185,9 +198,10 @@ def note_windows(count: int) -> None:
 
 def starting_samples(model_name: str, model_version: str) -> list[Sample]:
     """A zero for each outcome: Prometheus sees a counter rise only from a value that it has seen before."""
+    model = (model_name, model_version)
     return [
-        Sample("activity_requests_total", "counter", 0, (model_name, model_version, code))
-        for code in ("ok", *error_codes())
+        *(Sample("activity_requests_total", "counter", 0, (*model, code)) for code in ("ok", *error_codes())),
+        *(Sample("activity_decode_children_total", "counter", 0, (*model, end)) for end in get_args(ChildEnd)),
     ]
 
 
@@ -218,6 +232,10 @@ def samples(outcomes: Sequence[Outcome], batch_fill: float | None) -> list[Sampl
             for item, count in total.computed.items()
         ),
         *(Sample("activity_padding_total", "counter", count, (*model, item)) for item, count in total.padding.items()),
+        *(
+            Sample("activity_decode_children_total", "counter", count, (*model, end))
+            for end, count in total.children.items()
+        ),
     ]
     if batch_fill is not None:
         found.append(Sample("activity_batch_fill_ratio", "histogram", min(1.0, batch_fill), model))

@@ -129,7 +129,7 @@ def _plain(value: Any, path: Path, contents: list[Content]) -> Any:
         if str(value.dtype) not in DTYPES or value.ndim > MAX_AXES:
             raise TypeError(f"an array {value.shape} of {value.dtype} cannot be packed")
         flat = np.ascontiguousarray(value, dtype=DTYPES[str(value.dtype)]).reshape(-1)
-        contents.append(Content(path, str(value.dtype), value.shape, memoryview(flat.view(np.uint8))))
+        contents.append(Content(path, str(value.dtype), value.shape, flat.view(np.uint8).data))
         return None
     if isinstance(value, bytes):
         contents.append(Content(path, BYTES_KIND, (len(value),), memoryview(value)))

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from handler.clip import Clip
+from handler.decoder import Decoder, LocalDecoder
 from handler.description import Describer, check_descriptions
 from handler.errors import ActivityError
 from handler.explain.explanation import check_explained, explain, explainable_hops, score_encoded
@@ -29,7 +30,7 @@ from handler.limits import Limits
 from handler.measures import Measures, Outcome, measuring, note_clip, note_parts, note_windows, stage
 from handler.options import ResolvedOptions, resolve_options, with_explanation
 from handler.recordings.answer import StreamedAnswer, check_streamable, respond_in_lines
-from handler.recordings.pieces import HOPS_PER_PIECE, Pieces, decode_pieces
+from handler.recordings.pieces import HOPS_PER_PIECE, Pieces
 from handler.recordings.recording import ReadClip, decode_anew, read_clip
 from handler.request import ActivityRequest, parse_request
 from handler.response import Prediction, Response, WindowScores, render_error
@@ -82,6 +83,7 @@ class ActivityPipeline:
         runtime: device, dtype, threads; chosen for this machine by default.
         limits: what a request may cost.
         stream_key: signs the states of streams; by default one of this process alone.
+        decoder: decodes; by default this process does.
     """
 
     def __init__(
@@ -91,13 +93,15 @@ class ActivityPipeline:
         runtime: Runtime | None = None,
         limits: Limits | None = None,
         stream_key: bytes | None = None,
+        decoder: Decoder | None = None,
     ) -> None:
         self.description = checkpoint.description
         self.config = checkpoint.description.config
         self.runtime = runtime or choose_runtime()
         self.limits = limits or Limits()
         self.scorer = build_scorer(checkpoint, self.runtime)
-        self.streams = Streams(checkpoint, self.scorer, self.limits, stream_key)
+        self.decoder = decoder or LocalDecoder(self.config)
+        self.streams = Streams(checkpoint, self.scorer, self.limits, self.decoder, stream_key)
         folder, config = checkpoint.folder, self.config
         self.transcriber = self.describer = None
         if folder is not None and config.transcriber is not None:
@@ -300,9 +304,7 @@ class ActivityPipeline:
         hear = self.transcriber.hear if transcribed and self.transcriber is not None else None
 
         def open_pieces(failed: dict[Modality, ActivityError], *, hops_per_piece: int = HOPS_PER_PIECE) -> Pieces:
-            return decode_pieces(
-                request, self.config, limits, hops_per_piece=hops_per_piece, transcribe=hear, failed=failed
-            )
+            return self.decoder.pieces(request, limits, hops_per_piece=hops_per_piece, transcribe=hear, failed=failed)
 
         return request, options, open_pieces
 
@@ -322,7 +324,8 @@ class ActivityPipeline:
         note_windows(decoded.clip.schedule.num_windows)
         if "descriptions" in decoded.options.extras and self.describer is not None:
             with stage("describe"):
-                segments = self.describer.describe(prediction.segments, decoded.request, self.limits)
+                look = partial(self.decoder.pictures, decoded.request, limits=self.limits)
+                segments = self.describer.describe(prediction.segments, look)
             prediction = replace(prediction, segments=segments)
         if "timing" not in decoded.options.extras:
             return prediction

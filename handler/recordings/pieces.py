@@ -1,8 +1,7 @@
 """A recording decoded in pieces of some hops, so that its memory does not grow with its length.
 
 What grows with the length is the file itself and a few bytes for each packet (:mod:`handler.demux`) and each hop. What
-a hop holds is the same, to the last bit, as :func:`handler.decode.decode_request` gives of the whole. The next piece is
-decoded while the caller is at the one before it.
+a hop holds is the same, to the last bit, as :func:`handler.decode.decode_request` gives of the whole.
 
 Before the first frame is decoded it is known how long the recording is and which modalities it has. So its sound is
 taken to be as long as its packets say, where a clip of one piece is decoded first and then known to the sample.
@@ -10,9 +9,10 @@ taken to be as long as its packets say, where a clip of one piece is decoded fir
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
@@ -100,6 +100,7 @@ def decode_pieces(
     hops_per_piece: int = HOPS_PER_PIECE,
     transcribe: Transcribe | None = None,
     failed: Mapping[Modality, ActivityError] | None = None,
+    on_length: Callable[[float], None] | None = None,
 ) -> Pieces:
     """Decode a request in pieces.
 
@@ -112,6 +113,7 @@ def decode_pieces(
         hops_per_piece: hops of each piece but the last.
         transcribe: makes words of the sound, of all of it at once.
         failed: modalities that are left out, each because of what :class:`ModalityFailed` said.
+        on_length: is told how many seconds it lasts before the first frame is decoded.
 
     Raises:
         ActivityError: as :func:`handler.decode.decode_request`.
@@ -120,13 +122,15 @@ def decode_pieces(
     with ExitStack() as stack:
         sources = open_sources(request, config, limits, stack, transcribe=transcribe, failed=failed)
         schedule = lay_schedule(sources, sources.sound, config, limits)
+        if on_length is not None:
+            on_length(schedule.span.duration_seconds)
         if schedule.num_hops <= hops_per_piece:
             clip = decode_sources(sources, request, config, limits)
             return Pieces(clip.schedule, clip.modalities, clip.transcript, iter((ClipPiece(0, clip),)))
         parts = list_parts(_timed_parts(sources, schedule), sources, schedule, request, config, limits)
         recording = _Recording(sources, schedule, config, limits, parts, hops_per_piece)
         statuses = build_clip(parts, schedule, sources).modalities
-        pieces = _one_ahead(recording.decode())
+        pieces = recording.decode()
         stack.callback(pieces.close)
         return Pieces(schedule, statuses, sources.transcript, pieces, stack.pop_all())
 
@@ -206,12 +210,25 @@ class _Recording:
         return build_clip(parts, cut_schedule(self.schedule, first, stop), self.sources)
 
 
-def _one_ahead(pieces: Generator[ClipPiece, None, None]) -> Generator[ClipPiece, None, None]:
-    """The same pieces, each decoded in a thread while the caller is at the one before it."""
-    with closing(pieces), ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode") as thread:
-        coming = thread.submit(next, pieces, None)
+def read_ahead(opened: Pieces) -> Pieces:
+    """The same pieces, each decoded in a thread while the caller is at the one before; closing these closes those."""
+    with ExitStack() as stack:
+        stack.callback(opened.close)
+        pieces = _one_ahead(opened.pieces)
+        stack.callback(pieces.close)
+        return Pieces(opened.schedule, opened.modalities, opened.transcript, pieces, stack.pop_all())
+
+
+def _one_ahead(pieces: Iterator[ClipPiece]) -> Generator[ClipPiece, None, None]:
+    context = copy_context()  # what is measured there is the request's
+
+    def following() -> ClipPiece | None:
+        return next(pieces, None)
+
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode") as thread:
+        coming = thread.submit(context.run, following)
         while (piece := coming.result()) is not None:
-            coming = thread.submit(next, pieces, None)
+            coming = thread.submit(context.run, following)
             yield piece
             del piece  # the caller alone held it
 

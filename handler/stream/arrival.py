@@ -52,7 +52,12 @@ class _Opened:
 
 
 def receive_chunk(
-    request: ActivityRequest, chunk: ChunkOptions, config: ModelConfig, limits: Limits, state: StreamState | None
+    request: ActivityRequest,
+    chunk: ChunkOptions,
+    config: ModelConfig,
+    limits: Limits,
+    state: StreamState | None,
+    on_length: Callable[[float], None] | None = None,
 ) -> Arrived:
     """Open and decode what a chunk has.
 
@@ -62,11 +67,13 @@ def receive_chunk(
         config: the model's.
         limits: bounds on what it may cost.
         state: what the last chunk left; None where the stream begins.
+        on_length: is told how many seconds it leads further before anything is decoded.
 
     Raises:
         ActivityError: as :func:`handler.stream.chunk.decode_chunk`.
     """
     receiver = _Receiver(request, chunk, config, limits, state)
+    receiver.on_length = on_length
     receiver.receive()
     return receiver.found
 
@@ -85,6 +92,7 @@ class _Receiver:
         self.request, self.chunk, self.config, self.limits, self.state = request, chunk, config, limits, state
         self.hop_seconds = config.windows.stride_seconds
         self.found = Arrived()
+        self.on_length: Callable[[float], None] | None = None
 
     def receive(self) -> None:
         """Decode all of it."""
@@ -171,6 +179,8 @@ class _Receiver:
                 remedy="Send shorter chunks, begin a new stream after a long gap, or say with chunk.offset_seconds"
                 " where the chunk lies.",
             )
+        if self.on_length is not None:
+            self.on_length(max(0.0, seconds))
 
     def _check_start(self, spans: Sequence[Span]) -> None:
         """A chunk of which nothing counts was placed wrongly."""

@@ -8,7 +8,7 @@ others, holds up nobody: what its hop lacks is held or silent, and a hop has it 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -46,7 +46,12 @@ class DecodedChunk:
 
 
 def decode_chunk(
-    request: ActivityRequest, chunk: ChunkOptions, config: ModelConfig, limits: Limits, state: StreamState | None
+    request: ActivityRequest,
+    chunk: ChunkOptions,
+    config: ModelConfig,
+    limits: Limits,
+    state: StreamState | None,
+    on_length: Callable[[float], None] | None = None,
 ) -> DecodedChunk:
     """Decode a stream's next chunk.
 
@@ -56,6 +61,7 @@ def decode_chunk(
         config: the model's.
         limits: bounds on what it may cost.
         state: what the last chunk left; None where the stream begins.
+        on_length: is told how many seconds the chunk leads further before anything is decoded.
 
     Raises:
         ChunkOutOfOrder: it begins before the stream's clock.
@@ -63,7 +69,7 @@ def decode_chunk(
         InvalidRequest: the stream begins, and nothing that has times was sent.
         ActivityError: nothing that was sent can be used: as :func:`handler.decode.decode_request`.
     """
-    found = receive_chunk(request, chunk, config, limits, state)
+    found = receive_chunk(request, chunk, config, limits, state, on_length)
     return _Hops(request, chunk, config, limits, state, found).complete()
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from handler.decoder import Decoder, LocalDecoder
 from handler.errors import InvalidOptions, LimitExceeded, StateForeign, StateInvalid
 from handler.inference import Scorer
 from handler.limits import Limits
@@ -23,7 +24,7 @@ from handler.packing import PackingError, pack, unpack, unpacked_bytes
 from handler.request import ActivityRequest
 from handler.rolling.decision import Decided, DecidedWindows, DecisionRules, RollingDecision
 from handler.rolling.scorer import RollingScorer, RollingState
-from handler.stream.chunk import DecodedChunk, decode_chunk
+from handler.stream.chunk import DecodedChunk
 from handler.stream.options import check_chunk, options_digest
 from handler.stream.response import ChunkPrediction
 from handler.stream.state import StreamState
@@ -84,17 +85,26 @@ class Streams:
         checkpoint: the model's.
         scorer: the model's.
         limits: bounds on a chunk and on a state.
+        decoder: decodes; by default this process does.
         key: signs the states; by default one that nobody else has, so that the streams are this process's.
 
     Raises:
         SettingsError: the key is too short.
     """
 
-    def __init__(self, checkpoint: Checkpoint, scorer: Scorer, limits: Limits, key: bytes | None = None) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        scorer: Scorer,
+        limits: Limits,
+        decoder: Decoder | None = None,
+        key: bytes | None = None,
+    ) -> None:
         description = checkpoint.description
         identity = ModelIdentity(description.name, description.version, checkpoint_fingerprint(checkpoint))
         self.config = description.config
         self.scorer = scorer
+        self.decoder = decoder or LocalDecoder(self.config)
         self.seal = StreamSeal(os.urandom(MIN_KEY_BYTES) if key is None else key, identity, limits)
         self.limits = limits
         self._max_unpacked_bytes = _UNPACKED_FACTOR * limits.max_state_bytes
@@ -115,7 +125,7 @@ class Streams:
         options = resolve_options(request.options, self.config)
         memory = None if request.state is None else self._open(request.state, options)
         state = None if memory is None else memory.stream
-        decoded = decode_chunk(request, chunk, self.config, self.limits, state)
+        decoded = self.decoder.chunk(request, chunk, self.limits, state)
         if decoded.clip is not None:
             note_clip(decoded.clip)
         return StreamedChunk(options, decoded, memory, chunk.last, time.perf_counter() - started)

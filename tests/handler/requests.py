@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from handler.decoder import LocalDecoder
+from handler.limits import Limits
 from handler.options import RequestOptions
 from handler.pipeline import ActivityPipeline
+from handler.recordings.pieces import Pieces
 from handler.request import ActivityRequest
 from handler.runtime import choose_runtime
 from models.checkpoint import Checkpoint, CheckpointDescription
@@ -25,3 +33,12 @@ def tiny_checkpoint(config: ModelConfig = TINY, seed: int = 0) -> Checkpoint:
 
 def tiny_pipeline(config: ModelConfig = TINY, *, threads: int = 1) -> ActivityPipeline:
     return ActivityPipeline(tiny_checkpoint(config), runtime=choose_runtime(threads=threads))
+
+
+def decode_with(monkeypatch: pytest.MonkeyPatch, decode: Callable[..., Pieces]) -> None:
+    """Let pipelines decode with a function that takes what :func:`handler.recordings.pieces.decode_pieces` takes."""
+
+    def pieces(decoder: LocalDecoder, request: ActivityRequest, limits: Limits, **settings: Any) -> Pieces:
+        return decode(request, decoder.config, limits, **settings)
+
+    monkeypatch.setattr(LocalDecoder, "pieces", pieces)

@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, pipeline
 from handler.description import Describer, check_descriptions
 from handler.errors import InvalidOptions
 from handler.limits import Limits
+from handler.looks import look_at
 from handler.options import RequestOptions
 from handler.pipeline import ActivityPipeline
 from handler.request import ActivityRequest
@@ -178,23 +180,24 @@ def test_the_picture_that_was_sent_is_described_where_there_is_no_video(served: 
     assert served.describer is not None
     segments = (Segment(0.0, 1.0, "stir", 0.5),)
     request = replace(make_request(audio=b"sound"), image=png(24, 16))
-    (described,) = served.describer.describe(segments, request, Limits())
+    (described,) = served.describer.describe(segments, partial(look_at, request, limits=Limits()))
     assert described.description
-    assert served.describer.describe(segments, make_request(audio=b"sound"), Limits()) == segments
+    unseen = partial(look_at, make_request(audio=b"sound"), limits=Limits())
+    assert served.describer.describe(segments, unseen) == segments
 
 
 @pytest.mark.parametrize("video", [b"broken", MOVIE[:400]])
 def test_what_does_not_decode_has_no_description(served: ActivityPipeline, video: bytes) -> None:
     assert served.describer is not None
     segments = (Segment(0.0, 1.0, "stir", 0.5),)
-    assert served.describer.describe(segments, make_request(video=video), Limits()) == segments
+    assert served.describer.describe(segments, partial(look_at, make_request(video=video), limits=Limits())) == segments
 
 
 def test_of_many_segments_the_longest_are_described(blip: Path) -> None:
     describer = Describer(blip, settings(max_segments=2), RUNTIME)
     bounds = [(0.0, 0.4), (0.4, 1.4), (1.4, 1.8), (1.8, 2.8), (2.8, 3.2)]
     segments = [Segment(start, stop, "stir", 0.5) for start, stop in bounds]
-    described = describer.describe(segments, make_request(video=MOVIE), Limits())
+    described = describer.describe(segments, partial(look_at, make_request(video=MOVIE), limits=Limits()))
     assert [segment.description is not None for segment in described] == [False, True, False, True, False]
     assert [replace(segment, description=None) for segment in described] == segments
 

@@ -147,6 +147,7 @@ def test_every_outcome_begins_at_zero() -> None:
             *("invalid_options", "invalid_request", *(f"limit_{what}" for what in sorted(EXCEEDED))),
             *("no_usable_modality", "state_expired", "state_foreign", "state_invalid", "undecodable_media"),
             *("unknown_part", "unsupported_media"),
+            *("ok", "crashed", "memory", "timeout"),
         )
     ]
 
@@ -154,7 +155,7 @@ def test_every_outcome_begins_at_zero() -> None:
 def test_every_sample_is_one_that_is_declared() -> None:
     used = Counter({("video", "used"): 1, ("text", "not_sent"): 1})
     good = outcome(seconds={"decode": 1.0, "encode": 3.0}, windows=5, clip_seconds=8.0, modalities=used)
-    good.measures.computed["hop"], good.measures.padding["hop"] = 16, 3
+    good.measures.computed["hop"], good.measures.padding["hop"], good.measures.children["timeout"] = 16, 3, 1
     found = samples([good, good, outcome("unknown_part", 400)], 3 / 4)
     by_name = {each.name: (each.kind, each.labels) for each in found}
     declared = {each["name"]: (kind, len(each["dimensions"])) for kind, listed in DECLARED.items() for each in listed}
@@ -165,6 +166,7 @@ def test_every_sample_is_one_that_is_declared() -> None:
     assert values["activity_windows_total",] == 10
     assert (values["activity_computed_total", "hop"], values["activity_padding_total", "hop"]) == (32, 6)
     assert values["activity_modalities_total", "text", "not_sent"] == 2
+    assert values["activity_decode_children_total", "timeout"] == 2
     assert values["activity_batch_fill_ratio",] == 0.75
     assert values["activity_stage_seconds", "encode"] == 3.0
     assert [each.value for each in found if each.name == "activity_request_seconds"] == [4.0, 4.0, 0.0]

@@ -178,7 +178,7 @@ def assert_is_request_1s_internal_error(caplog: pytest.LogCaptureFixture) -> Non
     assert "a secret in /srv/weights" in caplog.text
 
 
-@pytest.mark.parametrize("stage", ["parse_request", "resolve_options", "decode_pieces", "build_segments"])
+@pytest.mark.parametrize("stage", ["parse_request", "resolve_options", "read_clip", "build_segments"])
 def test_a_defect_in_a_stage_is_that_requests_internal_error(
     stage: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from handler import pipeline as pipeline_module
 from handler.errors import ActivityError, UndecodableMedia
 from handler.limits import Limits
 from handler.measures import Outcome
@@ -18,7 +17,7 @@ from handler.recordings.pieces import ClipPiece, ModalityFailed, Pieces, decode_
 from handler.response import Response
 from models.config import HeadConfig, Modality
 from tests.handler.recordings.test_recording import CUES, movie
-from tests.handler.requests import tiny_pipeline
+from tests.handler.requests import decode_with, tiny_pipeline
 from tests.models.tiny import TINY
 
 BROKEN = UndecodableMedia("broken in its midst", remedy="Send it anew.")
@@ -128,7 +127,7 @@ def test_no_piece_is_decoded_before_it_is_asked_for(monkeypatch: pytest.MonkeyPa
 
         return Watched(pieces.schedule, pieces.modalities, pieces.transcript, each())
 
-    monkeypatch.setattr(pipeline_module, "decode_pieces", watched)
+    decode_with(monkeypatch, watched)
     response, _ = begin()
     assert (decoded, closed) == ([0], [])
     assert response.rest is not None
@@ -159,7 +158,7 @@ def failing(fails_at: int) -> Any:
 
 
 def test_what_goes_wrong_midway_is_said_in_the_last_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline_module, "decode_pieces", failing(2))
+    decode_with(monkeypatch, failing(2))
     response, _ = begin()
     pieces, code = read(response)
     assert response.status == 200  # which is said already
@@ -170,7 +169,7 @@ def test_what_goes_wrong_midway_is_said_in_the_last_line(monkeypatch: pytest.Mon
 
 
 def test_a_modality_that_fails_in_the_first_piece_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline_module, "decode_pieces", failing(0))
+    decode_with(monkeypatch, failing(0))
     assert read(begin()[0])[1] == "ok"
 
 

@@ -22,7 +22,7 @@ from handler.decode import decode_request
 from handler.errors import ActivityError, LimitExceeded, NoUsableModality, UndecodableMedia, UnsupportedMedia
 from handler.limits import Limits
 from handler.recordings import pieces
-from handler.recordings.pieces import ClipPiece, ModalityFailed, Pieces, cut_schedule, decode_pieces
+from handler.recordings.pieces import ClipPiece, ModalityFailed, Pieces, cut_schedule, decode_pieces, read_ahead
 from handler.request import ActivityRequest, parse_request
 from handler.windows import Schedule, Span
 from models.config import Modality, ModelConfig
@@ -288,7 +288,7 @@ def test_the_next_piece_is_decoded_while_the_caller_is_at_this_one(monkeypatch: 
 
     monkeypatch.setattr(pieces._Recording, "_piece", noted)
     before = threading.active_count()
-    with decode_pieces(request_of(), EVERY, LIMITS, hops_per_piece=3) as opened:
+    with read_ahead(decode_pieces(request_of(), EVERY, LIMITS, hops_per_piece=3)) as opened:
         assert not begun[0].is_set()
         next(opened.pieces)
         assert begun[1].wait(20)

@@ -26,7 +26,7 @@ from handler.recordings.recording import EmbeddingSum, decode_anew, read_clip
 from handler.response import Response
 from handler.windows import Span, build_schedule
 from models.config import Modality
-from tests.handler.requests import tiny_pipeline
+from tests.handler.requests import decode_with, tiny_pipeline
 from tests.handler.test_inference import make_clip, make_scorer, spied
 from tests.media import X264, Picture, Sound, render
 from tests.models.tiny import TINY
@@ -76,7 +76,7 @@ def test_pieces_are_answered_as_the_whole_to_the_last_byte(
 
         return Pieces(pieces.schedule, pieces.modalities, pieces.transcript, each())
 
-    monkeypatch.setattr(pipeline_module, "decode_pieces", counted)
+    decode_with(monkeypatch, counted)
     in_pieces = ask(**options)[0]
     monkeypatch.setattr(pipeline_module, "HOPS_PER_PIECE", sys.maxsize)
     assert ask(**options)[0].body == in_pieces.body
@@ -133,7 +133,7 @@ def test_a_modality_that_fails_midway_is_left_out_from_the_beginning(monkeypatch
         return Pieces(whole.schedule, whole.modalities, None, some())
 
     ((sound,),) = [shared().respond([{"audio": movie(), "text": CUES}], ["1"])]
-    monkeypatch.setattr(pipeline_module, "decode_pieces", failing)
+    decode_with(monkeypatch, failing)
     answer, expected = json.loads(ask()[0].body), json.loads(sound.body)
     assert opened == [[], ["video"]]
     assert answer["modalities"].pop("video") == {"used": False, "code": error.code, "reason": error.message}

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 from handler.limits import Limits
+from handler.packing import pack, unpack
 from handler.pipeline import ActivityPipeline
 from handler.runtime import choose_runtime
-from handler.packing import pack, unpack
 from models.encoder_config import DepthConfig, VectorConfig
 from tests.handler.requests import tiny_checkpoint
 from tests.handler.streaming import Chunk, assert_same, send, stream, whole

@@ -8,9 +8,9 @@ import numpy as np
 from handler.container import Container, open_container
 from handler.limits import Limits
 from handler.packets import skipped_samples
+from handler.packing import pack, unpack
 from handler.stream.fragments import find_header, with_header
 from handler.stream.packets import Lead, bare, decode_seconds, follows, joined, on_clock, stream_kind, take_lead
-from handler.stream.packing import pack, unpack
 from tests.media import Picture
 from tests.stream_media import FRAGMENTS, LONG_GOP, Tones, fragment_starts, record, split
 

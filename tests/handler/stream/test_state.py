@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from handler.clip import Cue, ModalityStatus
-from handler.stream.packing import pack, unpack
+from handler.packing import pack, unpack
 from handler.stream.state import Presence, StreamState
 from handler.windows import Schedule, Span
 
