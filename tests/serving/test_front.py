@@ -10,6 +10,7 @@ import grpc
 import httpx
 import pytest
 
+from benchmarks.long_media import make_long_clip
 from cli.destination import Destination
 from cli.errors import CommandError
 from cli.front import Front, running_front
@@ -90,3 +91,19 @@ def test_a_run_folder_has_one_front(front: Front, server: ServerRecord) -> None:
     with pytest.raises(CommandError, match="runs already"), running_front(server):
         pass
     assert json.loads(httpx.get(f"{front.rest_url}/ready", trust_env=False).text)["ready"] in {True, False}
+
+
+def test_an_answer_that_comes_in_pieces_goes_on_in_pieces(
+    through: Destination, front: Front, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Others are kept by the front until their readers have them, so that a slow one does not hold the server."""
+    path = tmp_path_factory.mktemp("long") / "long.mp4"
+    make_long_clip(path, 100)
+    files = {"video": path.read_bytes(), "options": b'{"stream": true}'}
+    headers = {"Authorization": f"Bearer {through.token}"}
+    url = f"{front.rest_url}/predictions/activity"
+    came = []
+    with httpx.stream("POST", url, files=files, headers=headers, timeout=120.0, trust_env=False) as response:
+        came.extend((time.monotonic(), json.loads(line)["type"]) for line in response.iter_lines())
+    assert (came[0][1], came[-1][1]) == ("header", "end")
+    assert came[-1][0] - came[0][0] > 0.1
