@@ -82,7 +82,6 @@ class ActivityHandler(BaseHandler):  # type: ignore[misc]  # ts ships no types
         responses = [each for each, _ in measured]
         for index, each in enumerate(responses):
             context.set_response_content_type(index, each.content_type)
-            context.set_response_header(index, "X-Accel-Buffering", "yes" if each.rest is None else "no")  # by a front
             if each.status != 200:
                 context.set_response_status(each.status, each.phrase, index)
         fill = len(data) / int(context.system_properties.get("batch_size") or 1)

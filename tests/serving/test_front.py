@@ -96,7 +96,7 @@ def test_a_run_folder_has_one_front(front: Front, server: ServerRecord) -> None:
 def test_an_answer_that_comes_in_pieces_goes_on_in_pieces(
     through: Destination, front: Front, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Others are kept by the front until their readers have them, so that a slow one does not hold the server."""
+    """Although the front keeps what a slow reader has not read, so that nobody holds the server."""
     path = tmp_path_factory.mktemp("long") / "long.mp4"
     make_long_clip(path, 100)
     files = {"video": path.read_bytes(), "options": b'{"stream": true}'}
