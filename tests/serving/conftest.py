@@ -17,6 +17,8 @@ from cli.package import DEMO_CHECKPOINT
 from cli.record import ServerRecord
 from cli.server import ServeSettings, end_server, start_server
 from handler.pipeline import ActivityPipeline
+from tests.serving.archives import ECHO_HANDLER, write_archive
+from tests.serving.tls import make_certificate
 from training.synth.render import RenderedClip
 from training.synth.samples import render_canary
 
@@ -44,6 +46,20 @@ def server(model_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """The running server; its management may register models."""
     run_dir = tmp_path_factory.mktemp("run dir")
     record = start_server(ServeSettings(archive=model_store / "activity.mar", run_dir=run_dir, enable_model_api=True))
+    yield record
+    end_server(record)
+
+
+@pytest.fixture(scope="session")
+def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerRecord]:
+    """Another one, that speaks TLS and has the settings of `activity serve`: its management registers nothing."""
+    folder = tmp_path_factory.mktemp("tls")
+    certificate, key = make_certificate(folder)
+    archive = write_archive(folder / "echo.mar", ECHO_HANDLER.read_text(encoding="utf-8"))
+    settings = ServeSettings(
+        archive=archive, run_dir=folder / "run", model="echo", tls_certificate=certificate, tls_key=key
+    )
+    record = start_server(settings)
     yield record
     end_server(record)
 

@@ -56,13 +56,13 @@ def default_of(management: ManagementClient) -> str:
     return management.describe("activity")[0].version
 
 
-def change(archive: Path, target: Path, version: str, replaced: Mapping[str, str]) -> Path:
+def change(archive: Path, target: Path, version: str, replaced: Mapping[str, str | bytes]) -> Path:
     """The same archive as another version, with other files in place of some."""
     with zipfile.ZipFile(archive) as source, zipfile.ZipFile(target, "w") as mar:
         contents = {name: source.read(name) for name in source.namelist()}
         values = json.loads(contents[MANIFEST])
         values["model"]["modelVersion"] = version
-        changed = {name: text.encode() for name, text in {MANIFEST: json.dumps(values), **replaced}.items()}
+        changed = {MANIFEST: json.dumps(values), **replaced}
         assert changed.keys() <= contents.keys()
         for name, content in {**contents, **changed}.items():
             mar.writestr(name, content)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import ssl
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -14,27 +13,11 @@ from typer.testing import CliRunner
 from cli.app import app
 from cli.destination import Destination
 from cli.record import ServerRecord
-from cli.server import ServeSettings, end_server, start_server
 from client.errors import ServerUnreachable, UnexpectedAnswer
 from client.grpc_management import GrpcManagementClient
 from client.management import ManagementClient
-from tests.serving.archives import ECHO_HANDLER, write_archive
-from tests.serving.tls import make_certificate
 
 pytestmark = pytest.mark.server
-
-
-@pytest.fixture(scope="module")
-def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerRecord]:
-    folder = tmp_path_factory.mktemp("tls")
-    certificate, key = make_certificate(folder)
-    archive = write_archive(folder / "echo.mar", ECHO_HANDLER.read_text(encoding="utf-8"))
-    settings = ServeSettings(
-        archive=archive, run_dir=folder / "run", model="echo", tls_certificate=certificate, tls_key=key
-    )
-    record = start_server(settings)
-    yield record
-    end_server(record)
 
 
 def test_inference_and_management_answer_who_trusts_the_certificate(secure: ServerRecord) -> None:
