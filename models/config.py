@@ -18,6 +18,7 @@ from models.encoder_config import (
     VideoConfig,
 )
 from models.fusion_config import CrossAttentionConfig, FusionConfig
+from models.module_names import MODULE_ATTRIBUTES
 from models.settings import Fraction, PositiveFloat, PositiveInt, Settings
 from models.side_config import CaptionerConfig, TranscriberConfig
 from models.zero_shot_config import ZeroShotConfig
@@ -80,13 +81,6 @@ def _name_labels(value: object) -> object:
     return tuple(f"class_{index:03d}" for index in range(value))
 
 
-def _is_attribute(name: str) -> bool:
-    """Whether torch's dictionaries of modules and parameters have an attribute, and so take no key, of this name."""
-    from torch import nn  # noqa: PLC0415 - a model without vectors is described without torch
-
-    return hasattr(nn.ModuleDict(), name) or hasattr(nn.ParameterDict(), name)
-
-
 class ModelConfig(Settings):
     """Everything that is needed to rebuild a model and to feed it.
 
@@ -121,7 +115,7 @@ class ModelConfig(Settings):
             raise ValueError(f"labels must be at least 2, got {len(self.labels)}")
         if not self.modalities:
             raise ValueError(f"at least one of {', '.join(MODALITIES)} or a sequence of vectors must be configured")
-        taken = {name for name in self.vectors if name in RESERVED_NAMES or _is_attribute(name)}
+        taken = {name for name in self.vectors if name in RESERVED_NAMES or name in MODULE_ATTRIBUTES}
         if taken:
             raise ValueError(f"vectors cannot be named {', '.join(sorted(taken))}: the name is taken")
         for name, vector in self.vectors.items():
