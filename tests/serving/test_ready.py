@@ -11,13 +11,15 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks.scaling import Load, canary_of, ways_to
+from benchmarks.known_requests import make_requests
+from benchmarks.worker_kills import Plan, measure
 from cli.app import app
 from cli.front import Front
 from cli.probe import find_live_workers
 from cli.readiness import build_management
 from cli.record import ServerRecord
 from cli.scaling import check_canary
+from handler.pipeline import ActivityPipeline
 
 pytestmark = pytest.mark.server
 
@@ -62,18 +64,11 @@ def test_it_is_false_soon_after_the_last_worker_died_and_true_once_another_is_pr
         check_canary(server, management.describe(server.model)[0], timeout_seconds=RESTART_SECONDS)
 
 
-def test_a_request_whose_worker_crashes_is_asked_again_by_the_front(server: ServerRecord, front: Front) -> None:
-    canary = canary_of(server)
-    ways = {"REST, front": ways_to(server, canary, front.rest_url, front.grpc_target)["REST, front"]}
-    tried = (Path(server.run_dir) / "front/access.log").read_text(encoding="utf-8").count('"tries":"500, 200"')
-    with build_management(server) as management, Load(ways, canary) as load:
-        time.sleep(1.0)
-        (worker,) = find_live_workers(management.describe(server.model)[0])
-        os.kill(worker.pid, signal.SIGSEGV)
-        wait_for(front, ready=False, seconds=LATEST_SECONDS)
-        wait_for(front, ready=True, seconds=RESTART_SECONDS)
-    (outcomes,) = load.outcomes.values()
-    assert outcomes.failures == {}
-    assert outcomes.answered > 0
+def test_a_killed_worker_costs_a_batch_at_most_and_with_its_own_retry_no_client_anything(
+    server: ServerRecord, front: Front, pipeline: ActivityPipeline
+) -> None:
+    plan = Plan(kills=1, every_seconds=RESTART_SECONDS, workers=1, max_restore_seconds=RESTART_SECONDS)
+    report = measure(server, make_requests(pipeline, 48), front, plan)
+    assert report.broken == []
     log = (Path(server.run_dir) / "front/access.log").read_text(encoding="utf-8")
-    assert log.count('"tries":"500, 200"') > tried
+    assert sum(kill.lost for kill in report.kills) >= log.count('"tries":"500, 200"') > 0
