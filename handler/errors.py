@@ -92,7 +92,8 @@ class ActivityError(Exception):
     """One request's error.
 
     Args:
-        message: the value and what is allowed, without a path or a class name.
+        message: the value and what is allowed, without a path or a class name. What cannot be printed, and would do
+            something to a terminal, a log or the order of the words, is spelled as Python does.
         remedy: what the client can do.
         details: further JSON values for the body, such as the reasons by modality.
     """
@@ -102,8 +103,8 @@ class ActivityError(Exception):
     phrase: ClassVar[str]
 
     def __init__(self, message: str, *, remedy: str, details: dict[str, Any] | None = None) -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in message)
+        super().__init__(self.message)
         self.remedy = remedy
         self.details = details or {}
 

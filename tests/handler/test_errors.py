@@ -14,6 +14,7 @@ from handler.errors import (
     DecoderCrashed,
     Exceeded,
     LimitExceeded,
+    UnknownPart,
     error_codes,
     error_kinds,
     error_of_values,
@@ -50,6 +51,21 @@ def test_a_crash_and_a_limit_keep_what_they_are() -> None:
     assert (error.what, error.code, error.status) == ("total_pixels", "limit_total_pixels", 413)
     late = ChunkOutOfOrder("a", remedy="b", details={"clock_seconds": 2.0})
     assert error_of_values(late.values).details == {"clock_seconds": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        ("a\nb\r\t", r"a\nb\r\t"),
+        ("\x1b[2J\0\x85", r"\x1b[2J\x00\x85"),
+        ("\u202eoediv\u2028\ud800\ufeff", r"\u202eoediv\u2028\ud800\ufeff"),
+        ("rühren 搅拌 🍲 don't", "rühren 搅拌 🍲 don't"),
+    ],
+)
+def test_a_message_does_nothing_to_a_terminal_or_a_log(sent: str, shown: str) -> None:
+    error = UnknownPart(f"unknown part {sent}", remedy="none")
+    assert error.message == str(error) == f"unknown part {shown}"
+    assert error_of_values(error.values).message == error.message
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 OK = "ok"
 """Stands for a code where a request is answered."""
@@ -26,6 +28,9 @@ class Item:
     """Of a body without parts."""
     path: Path = "predictions"
     """Which protocol's path of REST it is sent to."""
+
+    only_rest: bool = False
+    """What it is depends on the content type, which gRPC has not."""
 
     @property
     def raw(self) -> dict[str, bytes]:
@@ -53,3 +58,18 @@ def body(
 ) -> Item:
     """A request of one body."""
     return Item(name, (("body", content),), status, code, content_type, path)
+
+
+def text_body(name: str, status: int, code: str, content: bytes) -> Item:
+    """A request of one body, which is text because its content type says so."""
+    return Item(name, (("body", content),), status, code, "text/plain; charset=utf-8", only_rest=True)
+
+
+def as_received(item: Item) -> dict[str, Any]:
+    """The request as a server hands it to the handler."""
+    raw: dict[str, Any] = {name: bytearray(content) for name, content in item.parts}
+    if item.is_body and item.only_rest:
+        is_text = item.content_type.startswith("text/")
+        with suppress(UnicodeDecodeError):
+            return {"body": raw["body"].decode("utf-8") if is_text else json.loads(raw["body"])}
+    return raw

@@ -104,13 +104,20 @@ def wrapping(mpegts: bytes, shift: int) -> bytes:
         payload = start + 4 + (1 + found[start + 4] if found[start + 3] & 0x20 else 0)
         if found[start + 1] & 0x40 and found[payload : payload + 3] == b"\0\0\1":
             flags = found[payload + 7] >> 6
-            for place in range(payload + 9, payload + 9 + 5 * bin(flags).count("1"), 5):
+            for place in range(payload + 9, payload + 9 + 5 * flags.bit_count(), 5):
                 found[place : place + 5] = moved(bytes(found[place : place + 5]))
     return bytes(found)
 
 
-def apng_of(width: int, height: int, bit_depth: int, colour: int) -> bytes:
-    """A PNG header that declares any kind of pixel, with pixels that are all zero."""
+def declared_png(width: int, height: int) -> bytes:
+    """A PNG that declares more pixels than it has."""
+    large, small = struct.pack(">II", width, height), png(8, 8)
+    header = b"IHDR" + large + small[24:29]
+    return small[:12] + header + struct.pack(">I", zlib.crc32(header)) + small[33:]
+
+
+def any_png(width: int, height: int, bit_depth: int, colour: int) -> bytes:
+    """A PNG of any kind of pixel, which are all zero."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -153,13 +160,14 @@ def odd_media() -> Iterator[Item]:
     yield parts("odd: channels that change", 200, OK, {"audio": adts[0] + stereo})
     yield film("16 streams", many_streams(16))
     yield film("attached picture", with_attached_picture())
-    yield film("sound with a huge cover", with_cover(render("mp3", Sound(codec="libmp3lame")), png(9_000, 9_000)))
+    mp3 = render("mp3", Sound(codec="libmp3lame"))
+    yield film("sound with a huge cover", with_cover(mp3, declared_png(16_000, 16_000)))
     yield body("odd: sound as a body", 200, OK, wav(), "audio/wav")
     tags = overwrite(render("matroska", _PICTURE), b"\x4d\x80", 1, b"\xff\xfe\x80")
     yield film("writer's name that is not UTF-8", tags)
     title = b"TIT2" + struct.pack(">I", 6) + b"\0\0" + b"\x03\xff\xfe\x80\xc0\xed"
     id3 = b"ID3\x03\0\0" + bytes([0, 0, 0, len(title)]) + title
-    yield film("title that is not UTF-8", id3 + render("mp3", Sound(codec="libmp3lame")))
+    yield film("title that is not UTF-8", id3 + mp3)
     yield film("bytes after the end", movie() + bytes(5_000))
     yield film("transport stream that is cut", ts[: len(ts) * 2 // 3 // 188 * 188 + 77])
     yield film("Matroska that is cut", movie("matroska")[: len(movie("matroska")) * 3 // 4])
@@ -171,7 +179,7 @@ def odd_media() -> Iterator[Item]:
     yield parts("odd: 1e300 in samples", 200, OK, {"audio": floats(1e300, -1e300, kind="<f8")})
     yield parts("odd: nothing but NaN", 200, OK, {"audio": floats(*[np.nan] * 8_000)})
     for bits, colour in ((16, 2), (8, 0), (8, 4), (8, 6), (16, 6)):
-        yield parts(f"odd: PNG of kind {colour} with {bits} bits", 200, OK, {"image": apng_of(5, 7, bits, colour)})
+        yield parts(f"odd: PNG of kind {colour} with {bits} bits", 200, OK, {"image": any_png(5, 7, bits, colour)})
     yield parts("odd: GIF that moves as a picture", 200, OK, {"image": gif(5, 3, 9)})
     yield parts("odd: colours as depth", 200, OK, {"depth": movie()})
 
@@ -240,7 +248,7 @@ def broken_media() -> Iterator[Item]:
         "sound": (wav(), *unsupported),
         "cut": (png(50, 50)[:60], *broken),
         "header alone": (png(50, 50)[:33], *broken),
-        "16000 x 16000": (png(16_000, 16_000), 413, "limit_image_pixels"),
+        "16000 x 16000": (declared_png(16_000, 16_000), 413, "limit_image_pixels"),
         "SVG": (b'<svg xmlns="http://www.w3.org/2000/svg"/>', *unsupported),
     }
     for name, (content, status, code) in images.items():
