@@ -14,6 +14,7 @@ from ts.protocol.otf_message_handler import create_predict_response
 from ts.torch_handler.base_handler import BaseHandler
 
 from handler import limits, log_lines, measures, pipeline, request, response, runtime
+from handler.cage import decoder as cage
 from handler.kserve import body as kserve
 from handler.recordings import delivery
 from handler.stream import token as stream_token
@@ -46,14 +47,15 @@ class ActivityHandler(BaseHandler):  # type: ignore[misc]  # ts ships no types
             SettingsError: the section has a key or a value that it cannot have, or the archive holds no checkpoint.
         """
         log_lines.indent_records()
-        properties = context.system_properties
-        section = (context.model_yaml_config or {}).get("handler") or {}
+        properties, section = context.system_properties, (context.model_yaml_config or {}).get("handler") or {}
         settings = limits.HandlerSettings.read(section, source="model-config.yaml, handler")
+        folder, chosen = Path(properties["model_dir"]), runtime.choose_runtime(properties.get("gpu_id"))
         self.pipeline = pipeline.ActivityPipeline.from_checkpoint(
-            Path(properties["model_dir"]),
-            runtime=runtime.choose_runtime(properties.get("gpu_id")),
+            folder,
+            runtime=chosen,
             limits=settings.limits,
-            stream_key=stream_token.load_stream_key(Path(properties["model_dir"])),
+            stream_key=stream_token.load_stream_key(folder),
+            decoder=cage.build_decoder(folder, settings, chosen.threads),  # starts while the weights are loaded
         )
         logger.info("ready: %s", self.pipeline.runtime)
         description = self.pipeline.description
