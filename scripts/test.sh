@@ -7,6 +7,7 @@ bash "$root/scripts/setup.sh"
 bash "$root/scripts/nginx.sh" || true # without it the tests of the front say that they were skipped, and why
 cd -- "$root"
 unset PYTHONPATH PYTHONHOME
+unset PYTHONDONTWRITEBYTECODE # else each of the many processes that the tests start compiles torch's modules anew
 bin="$root/.venv/bin"
 
 say() { printf '\n== %s\n' "$*"; }
@@ -15,8 +16,21 @@ say "format (ruff format)"
 "$bin/ruff" format --check .
 say "lint (ruff check)"
 "$bin/ruff" check .
-say "types (mypy --strict)"
-"$bin/mypy"
+
+# Beside the tests, which wait for servers now and then.
+types="$(mktemp)"
+"$bin/mypy" > "$types" 2>&1 &
+mypy=$!
+trap 'kill "$mypy" 2> /dev/null || true; rm -f -- "$types"' EXIT
+
 say "tests (pytest)"
-"$bin/python" -m pytest "$@"
+failed=""
+"$bin/python" -m pytest -n 2 "$@" || failed="tests"
+say "types (mypy --strict)"
+wait "$mypy" || failed="$failed types"
+cat -- "$types"
+if [[ -n "$failed" ]]; then
+  say "failed: $failed"
+  exit 1
+fi
 say "all passed"
