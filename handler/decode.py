@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from handler.audio import decode_waveform
 from handler.clip import Clip, ModalityStatus, Row, VectorSequence, Waveform, Words
 from handler.container import Container
-from handler.errors import ActivityError, NoUsableModality
+from handler.errors import ActivityError, LimitExceeded, NoUsableModality
 from handler.geometry import geometry_of
 from handler.image import decode_image
 from handler.limits import Limits
@@ -47,6 +47,9 @@ from models.encoder_config import AudioConfig, VectorConfig, VideoConfig
 
 ALWAYS_LISTED: tuple[Modality, ...] = ("video", "audio", "text")
 """Modalities whose status every answer says; of the others those that the model has or the request sent."""
+
+_TEXT_ON_HOPS = 50
+"""How often the characters of as long a text as is allowed may stand on hops: subtitles do so some ten times."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ def list_parts(
     parts: dict[Modality, Part[Any] | Unused] = {
         "video": timed["video"],
         "audio": timed["audio"],
-        "text": _text_part(sources.words, schedule),
+        "text": _text_part(sources.words, schedule, limits),
         "image": _image_part(request, config, schedule, limits),
         "tabular": _row_part(request, config, schedule, limits),
         "depth": timed["depth"],
@@ -263,10 +266,12 @@ def _audio_part(
     return Part(cut_samples(waveform, schedule, audio), schedule.hop_mask(waveform.span))
 
 
-def _text_part(words: Words | Unused, schedule: Schedule) -> Part[tuple[str, ...]] | Unused:
+def _text_part(words: Words | Unused, schedule: Schedule, limits: Limits) -> Part[tuple[str, ...]] | Unused:
     if isinstance(words, Unused):
         return words
-    texts = cut_words(words, schedule)
+    texts = attempt(lambda: cut_words(words, schedule, limits))
+    if isinstance(texts, Unused):
+        return texts
     mask = np.array([bool(text) for text in texts])
     return Part(texts, mask) if mask.any() else Unused("not_sent", "no cue lies inside the clip")
 
@@ -306,18 +311,29 @@ def cut_samples(waveform: Waveform, schedule: Schedule, config: AudioConfig) -> 
     return windows.copy()  # the view is read-only, and of a single hop it is contiguous already
 
 
-def cut_words(words: Words, schedule: Schedule, first_hop: int = 0) -> tuple[str, ...]:
+def cut_words(words: Words, schedule: Schedule, limits: Limits, first_hop: int = 0) -> tuple[str, ...]:
     """The words of each hop from ``first_hop`` on: those of the cues that overlap it, in order.
 
     Words without times stand on every hop.
+
+    Raises:
+        LimitExceeded: cues that last long and overlap, whose words on all hops are too many characters.
     """
     if words.untimed is not None:
         return (words.untimed,) * (schedule.num_hops - first_hop)
     texts: list[dict[str, None]] = [{} for _ in range(schedule.num_hops - first_hop)]
     start, stride = schedule.span.start_seconds, schedule.stride_seconds
+    left = most = _TEXT_ON_HOPS * limits.max_text_characters
     for cue in words.cues:
         first = max(first_hop, int(np.floor((cue.start_seconds - start) / stride)))
         stop = min(schedule.num_hops, int(np.ceil((cue.stop_seconds - start) / stride)))
+        left -= max(0, stop - first) * len(cue.text)
+        if left < 0:
+            raise LimitExceeded(
+                "text",
+                f"the cues overlap so long that each {stride:g} s of them together have more than {most} characters",
+                remedy="Send cues that last as long as their words.",
+            )
         for hop in range(first, stop):
             texts[hop - first_hop][cue.text] = None  # said once, however many cues repeat it
     return tuple(" ".join(parts) for parts in texts)

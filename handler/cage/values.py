@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -86,7 +86,7 @@ def clip_values(clip: Clip) -> Values:
     return {
         "schedule": schedule_values(clip.schedule),
         "modalities": statuses_values(clip.modalities),
-        "texts": None if clip.texts is None else list(clip.texts),
+        "texts": None if clip.texts is None else _texts_values(clip.texts),
         "row": None if clip.row is None else dict(clip.row),
         "vectors": dict(clip.vectors),
         "masks": dict(clip.masks),
@@ -95,15 +95,22 @@ def clip_values(clip: Clip) -> Values:
     }
 
 
+def _texts_values(texts: Sequence[str]) -> Values:
+    """The words of each hop, each text once: without times the same long one stands on all of them."""
+    places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+    return {"different": list(places), "places": [places[text] for text in texts]}
+
+
 def clip_of(values: Values) -> Clip:
     """What :func:`clip_values` gave."""
     texts = values["texts"]
+    different, places = (None, None) if texts is None else (texts["different"], texts["places"])
     return Clip(
         **{
             **values,
             "schedule": schedule_of(values["schedule"]),
             "modalities": statuses_of(values["modalities"]),
-            "texts": None if texts is None else tuple(texts),
+            "texts": None if different is None else tuple(different[place] for place in places),
             "transcript": cues_of(values["transcript"]),
         }
     )

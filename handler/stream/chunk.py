@@ -223,7 +223,8 @@ class _Hops:
         if words is None or words.untimed is None:
             words = Words(cues=state.cues)
         span = Span(state.start_seconds, state.start_seconds)
-        texts = cut_words(words, Schedule(span, self.hop_seconds, self.config.windows.hops, stop), first)
+        schedule = Schedule(span, self.hop_seconds, self.config.windows.hops, stop)
+        texts = cut_words(words, schedule, self.limits, first)
         return texts if any(texts) else None
 
     def _cues(self, before: tuple[Cue, ...]) -> tuple[Cue, ...]:

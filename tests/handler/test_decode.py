@@ -281,7 +281,17 @@ def test_cues_outside_the_clip_are_not_used_and_do_not_stretch_it() -> None:
 def test_a_word_that_many_cues_repeat_is_said_once_and_in_order() -> None:
     schedule = build_schedule(Span(1.0, 2.0), WindowConfig())
     cues = tuple(Cue(0.0, 9.0, text) for text in ("b", "a", "b", "c", "a"))
-    assert cut_words(Words(cues=cues), schedule) == ("b a c", "b a c")
+    assert cut_words(Words(cues=cues), schedule, LIMITS) == ("b a c", "b a c")
+
+
+def test_cues_that_last_long_are_bounded_by_what_stands_on_all_hops() -> None:
+    schedule = build_schedule(Span(0.0, 600.0), WindowConfig())
+    limits = Limits(max_text_characters=120)
+    cues = [Cue(0.0, 600.0, "stir")] * (50 * 120 // (4 * schedule.num_hops))
+    assert set(cut_words(Words(cues=tuple(cues)), schedule, limits)) == {"stir"}
+    with pytest.raises(LimitExceeded, match="more than 6000 characters") as caught:
+        cut_words(Words(cues=(*cues, cues[0])), schedule, limits)
+    assert caught.value.code == "limit_text"
 
 
 # What cannot be used
@@ -365,7 +375,7 @@ def test_decoding_that_runs_out_of_memory_is_that_parts_fault(monkeypatch: pytes
 
     monkeypatch.setattr(decode, "decode_cropped", exhausted)
     clip = decoded(clip_of_two_seconds())
-    assert clip.modalities["video"].code == "undecodable_media"
+    assert clip.modalities["video"].code == "limit_memory"
     assert clip.modalities["video"].reason == "decoding needs more memory than is allowed"
     assert clip.modalities["audio"] == USED
 
