@@ -113,12 +113,20 @@ class _Service(grpc.GenericRpcHandler):
                     body, raw = _translate(body)
                 answered = call(body, timeout=_timeout(context), metadata=_metadata(context))
                 return _translate_back(answered) if raw else answered
-            except (DecodeError, ValueError) as exc:
+            except DecodeError:
+                context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the bytes are no ModelInferRequest")
+            except ValueError as exc:
                 context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(exc))
             except grpc.RpcError as exc:
-                context.abort(exc.code(), exc.details() or "")
+                context.abort(exc.code(), _without_names(exc.details() or ""))
 
         return grpc.unary_unary_rpc_method_handler(answer)
+
+
+def _without_names(details: str) -> str:
+    """TorchServe's words without the names of its classes: they stand on lines of their own, or in the words."""
+    said = details.partition("\n")[0]
+    return "the server does not take this call" if "org.pytorch" in said else said
 
 
 def _translate(body: bytes) -> tuple[bytes, bool]:

@@ -21,6 +21,7 @@ from typing import Any
 import psutil
 
 from cli.errors import CommandError
+from cli.listening import Tls
 
 PROJECT = Path(__file__).resolve().parent.parent
 TEMPLATE = PROJECT / "config" / "nginx.conf.template"
@@ -60,6 +61,9 @@ class FrontSettings:
     """The server's own ``max_request_size``."""
     at_once: int
     """How many requests by REST, and how many by gRPC, go to the server at a time: its own ``job_queue_size``."""
+    key_maps: str
+    """Whom it lets in (:func:`cli.front_keys.build_key_maps`)."""
+    tls: Tls | None = None
     tries: int = DEFAULT_TRIES
     kserve_port: int | None = None
     """Where :mod:`cli.kserve_bridge` answers, on the loopback address; None lets nginx alone give the service its name,
@@ -96,6 +100,9 @@ def build_config(template: str, settings: FrontSettings) -> str:
         "PROCESSES": "auto",
         "FILES": str(_files()),
         "HOST": settings.host,
+        "KEYS": settings.key_maps,
+        "TLS": "# It speaks no TLS." if settings.tls is None else _tls_lines(settings.tls),
+        "SSL": "" if settings.tls is None else " ssl",
         "REST_PORT": str(settings.rest_port),
         "GRPC_PORT": str(settings.grpc_port),
         "REST_SERVERS": "\n        ".join([server] * settings.tries),
@@ -134,8 +141,8 @@ class Nginx:
                 f"An nginx of {folder} runs already, process {running}.", remedy=f"End it with `kill {running}`."
             )
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (folder / "nginx.conf").write_text(config, encoding="utf-8")
         self._folder = folder
+        self._write(config)
         self._program = [str(program), "-p", str(folder), "-c", "nginx.conf", "-e", "error.log"]
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -162,6 +169,18 @@ class Nginx:
                 said = log.read_text(encoding="utf-8", errors="replace").strip()
                 raise CommandError(f"nginx did not start: {said}", remedy=f"Its files are in {self._folder}.")
             time.sleep(POLL_SECONDS)
+
+    def _write(self, config: str) -> None:
+        path = self._folder / "nginx.conf"
+        path.touch(mode=0o600)
+        path.chmod(0o600)  # it has keys
+        path.write_text(config, encoding="utf-8")
+
+    def change(self, config: str) -> None:
+        """Go on with another configuration; what is in flight ends with the one before."""
+        self._write(config)
+        if self._process is not None and self.runs:
+            self._process.send_signal(signal.SIGHUP)
 
     @property
     def runs(self) -> bool:
@@ -231,6 +250,18 @@ def _answers(host: str, port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _tls_lines(tls: Tls) -> str:
+    files = {"ssl_certificate": tls.certificate, "ssl_certificate_key": tls.key}
+    quoted = {name: str(path).replace("\\", "\\\\").replace('"', '\\"') for name, path in files.items()}
+    return "\n    ".join(
+        [
+            *(f'{name} "{path}";' for name, path in quoted.items()),
+            "ssl_protocols TLSv1.2 TLSv1.3;",
+            "ssl_session_tickets off;",
+        ]
+    )
 
 
 def _user_line() -> str:

@@ -26,6 +26,7 @@ from client.errors import (
     UnexpectedAnswer,
     WorkerFailed,
     refusal_of_server,
+    refused,
     timed_out,
     too_large,
     unreachable,
@@ -193,6 +194,8 @@ def _part_type(name: str) -> str:
 
 
 def _read_answer(base_url: str, response: httpx.Response) -> Answer:
+    if response.status_code == 401:
+        raise refused(base_url)
     message = server_message(response.content)
     if message is not None:
         raise refusal_of_server(base_url, response.status_code, message)

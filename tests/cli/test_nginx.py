@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from cli.app import app
 from cli.errors import CommandError
+from cli.front_keys import build_key_maps
 from cli.nginx import TEMPLATE, FrontSettings, Nginx, build_config, find_nginx
 from cli.ports import find_free_port
 from cli.properties import write_properties
@@ -33,7 +34,18 @@ MAX_BYTES = 2_000_000
 
 def settings(ports: Sequence[int]) -> FrontSettings:
     rest, grpc_, server_rest, server_grpc, ready = ports
-    return FrontSettings("127.0.0.1", rest, grpc_, server_rest, server_grpc, ready, MAX_BYTES, at_once=16, tries=3)
+    return FrontSettings(
+        "127.0.0.1",
+        rest,
+        grpc_,
+        server_rest,
+        server_grpc,
+        ready,
+        MAX_BYTES,
+        at_once=16,
+        key_maps=build_key_maps(None),
+        tries=3,
+    )
 
 
 def test_the_template_is_filled_in() -> None:

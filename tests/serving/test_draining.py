@@ -60,7 +60,10 @@ def test_what_is_in_flight_is_answered_and_what_comes_is_refused(echo: ServerRec
         stopping = pool.submit(CliRunner().invoke, app, ["stop", "--run-dir", echo.run_dir])
         while not Path(echo.run_dir, "draining").exists():
             time.sleep(0.01)
-        refused = httpx.post(f"{front.rest_url}/predictions/activity", content=b"x" * 1_000_000, trust_env=False)
+        key = {"Authorization": f"Bearer {through.token}"}
+        refused = httpx.post(
+            f"{front.rest_url}/predictions/activity", headers=key, content=b"x" * 1_000_000, trust_env=False
+        )
         assert (refused.status_code, refused.headers["Retry-After"]) == (503, "2")
         assert "takes no new requests" in refused.json()["message"]
         for grpc in (False, True):

@@ -179,7 +179,7 @@ def test_with_it_everybody_is(doors: Doors) -> None:
     keys = doors.server.tokens()
     with httpx.Client(trust_env=False, timeout=20) as client:
         for port, method, path in REST:
-            if method == "GET":
+            if method == "GET" and not path.startswith("/token"):  # which needs the third key
                 key = keys.management if port == "management" else keys.inference
                 answer = client.get(f"{doors.rest(port)}{path}", headers={"Authorization": f"Bearer {key}"})
                 assert not REFUSED.search(answer.text), path
