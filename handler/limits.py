@@ -33,7 +33,7 @@ class Limits(Settings):
     """Streams in a container."""
     max_decode_seconds: PositiveFloat = 5.0
     """Seconds of the wall clock that decoding a request may take beyond those that the clip lasts."""
-    max_decode_bytes: PositiveInt = 1024 * 1024 * 1024
+    max_decode_bytes: PositiveInt = 512 * 1024 * 1024
     """Bytes of address space that a decoding process may take beyond those that it starts with."""
     max_packets: PositiveInt = 400_000
     """Packets in a container."""
