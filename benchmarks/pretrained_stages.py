@@ -28,6 +28,7 @@ from handler.clip import Clip, Waveform, Words
 from handler.decode import decode_request
 from handler.inference import EncodedClip, Scorer
 from handler.limits import Limits
+from handler.looks import look_at
 from handler.options import ResolvedOptions, resolve_options
 from handler.pipeline import ActivityPipeline
 from handler.request import ActivityRequest, parse_request
@@ -219,7 +220,7 @@ def take_stages(pipeline: ActivityPipeline, request: ActivityRequest, runtime: R
         span = clip.schedule.span
         segment = Segment(span.start_seconds, span.stop_seconds, "anything", 1.0)
         with watch.stage("describe"):
-            pipeline.describer.describe([segment], request, pipeline.limits)
+            pipeline.describer.describe([segment], partial(look_at, request, limits=pipeline.limits))
     return clip
 
 

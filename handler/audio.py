@@ -85,7 +85,7 @@ def decode_onto(line: SoundLine, stream: AudioStream) -> Iterator[Placed]:
             line.check(form)
             yield from line.append(read_samples(frame), form, seconds)
         yield from line.finish()
-    except ActivityError:
+    except (ActivityError, MemoryError):
         raise
     except Exception as exc:
         raise UndecodableMedia(f"the sound of codec {stream.codec} does not decode", remedy=REMEDY) from exc

@@ -13,7 +13,7 @@ from typing import TypeVar
 from handler.audio import checked_sound, decode_waveform
 from handler.clip import Cue, ModalityStatus, VectorSequence, Waveform, Words
 from handler.container import Container, open_container
-from handler.errors import ActivityError, LimitExceeded, UndecodableMedia
+from handler.errors import ActivityError, LimitExceeded
 from handler.limits import Limits
 from handler.request import ActivityRequest
 from handler.text import parse_text
@@ -137,10 +137,10 @@ def attempt(step: Callable[[], Content]) -> Content | Unused:
         return Unused.of(out_of_memory())
 
 
-def out_of_memory() -> UndecodableMedia:
+def out_of_memory() -> LimitExceeded:
     """What a MemoryError says to a client."""
     remedy = "Send a smaller file, or encode it anew."
-    return UndecodableMedia("decoding needs more memory than is allowed", remedy=remedy)
+    return LimitExceeded("memory", "decoding needs more memory than is allowed", remedy=remedy)
 
 
 def lay_schedule(sources: Sources, sound: Sound | Waveform | Unused, config: ModelConfig, limits: Limits) -> Schedule:

@@ -119,7 +119,7 @@ def decode_frame_pieces(
         num_given = yield from _decode_planned(stream, times_seconds, converter, limits)
         if num_given < len(times_seconds):
             yield from _decode_sequential(stream, times_seconds[num_given:], converter, limits)
-    except ActivityError:
+    except (ActivityError, MemoryError):
         raise
     except Exception as exc:
         raise UndecodableMedia(f"the picture of codec {stream.codec} does not decode", remedy=REMEDY) from exc

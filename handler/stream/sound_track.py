@@ -151,7 +151,7 @@ def continue_sound(
                 counted = (counted if seconds is None else seconds) + found.shape[1] / form.rate
             placed += line.append(found, form, seconds)
         placed += line.settle()
-    except ActivityError:
+    except (ActivityError, MemoryError):
         raise
     except Exception as exc:
         raise UndecodableMedia(f"the sound of codec {stream.codec} does not decode", remedy=REMEDY) from exc
