@@ -91,7 +91,8 @@ def watch(  # noqa: PLR0913 - one argument an option of the command line
     $ activity watch rtsp://camera/stream1 --json
     $ activity watch testsrc=size=320x240:rate=25 --input-format lavfi
     """
-    from cli.watching import Watcher, stop_by_ctrl_c  # noqa: PLC0415 - help must not wait for what only the work needs
+    # Help must not wait for what only the work needs.
+    from cli.watching import Watcher, latency_words, stop_by_ctrl_c  # noqa: PLC0415
     from client.sources import open_source, read_address  # noqa: PLC0415
     from client.stream import ActivityStream  # noqa: PLC0415
 
@@ -116,6 +117,8 @@ def watch(  # noqa: PLR0913 - one argument an option of the command line
                 )
                 with stop_by_ctrl_c(watcher.stop, view.say):
                     watcher.run()
+                if len(watcher.latencies) > 1:
+                    view.say(latency_words(watcher.latencies))
         finally:
             finish(stream, output, format, is_quiet=json_lines)
 

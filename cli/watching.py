@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from statistics import median
 from typing import TYPE_CHECKING, Any, Protocol
 
 from client.cutting import Chunk, cut_source
@@ -144,6 +145,8 @@ class Watcher:
     encode: bool = False
     words_of: Callable[[Chunk], bytes | None] = lambda _: None
     """The text of a chunk's request."""
+    latencies: list[float] = field(default_factory=list, init=False)
+    """Seconds that each answer was waited for."""
     _stopped: threading.Event = field(default_factory=threading.Event)
 
     def stop(self) -> None:
@@ -199,8 +202,18 @@ class Watcher:
                     raise
                 self.view.say(f"Skipped {chunk.start_seconds:.2f} s to {chunk.stop_seconds:.2f} s: {error.message}")
                 continue
+            self.latencies.append(answer.latency_seconds)
             lag = max(0.0, pace.position_seconds() - answer.clock_seconds)
             self.view.show(Seen(number, chunk, answer, self.stream.segments, lag, dropped, num_dropped))
+
+
+def latency_words(latencies: Sequence[float]) -> str:
+    """How long the answers were waited for, two or more of them; the first one pays for what is made once."""
+    first, *others = latencies
+    return (
+        f"{len(latencies)} chunks answered; latency {first:.3f} s for the first, median {median(others):.3f} s and at"
+        f" most {max(others):.3f} s for the others."
+    )
 
 
 def is_passing(error: ClientError) -> bool:

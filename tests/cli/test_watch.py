@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 
 from cli.app import app
 from cli.watch_views import LineView, LiveView, scores_now
-from cli.watching import ChunkQueue, Pace, Seen, Watcher, stop_by_ctrl_c
+from cli.watching import ChunkQueue, Pace, Seen, Watcher, latency_words, stop_by_ctrl_c
 from client.cutting import Chunk
 from client.errors import ServerUnreachable, SourceUnusable, WorkerFailed
 from client.sources import open_source, read_address
@@ -314,6 +314,16 @@ def test_a_line_says_what_was_dropped() -> None:
     LineView(stream).show(seen_of(FakeStreamModel(), dropped=1))
     assert "; dropped 1 chunk before 0.00 s: the server does not keep up" in stream.getvalue()
     assert scores_now(seen_of(FakeStreamModel())) == [("walk", 0.9), ("run", 0.1)]
+
+
+@pytest.mark.usefixtures("asker")
+def test_what_the_answers_took_is_summed_up(clip: Path) -> None:
+    said = latency_words([0.9, 0.2, 0.3, 0.1])
+    assert (
+        said == "4 chunks answered; latency 0.900 s for the first, median 0.200 s and at most 0.300 s for the others."
+    )
+    result = watch(clip, "--fast", "--json", "--chunk-seconds", 1)
+    assert result.stderr.startswith("3 chunks answered; latency 0.0")
 
 
 def test_the_queue_drops_the_oldest_or_lets_wait() -> None:
