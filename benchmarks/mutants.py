@@ -126,7 +126,8 @@ def attack(
         cases: what is sent.
         number: how many there are, for the bar.
         console: where the bar is drawn, None for none.
-        turns: how often the seeds are sent before: after the second time what is kept once is there.
+        turns: how often the seeds are sent before: after the second time what is kept once is there, and the memory is
+            that of an idle worker in earnest.
     """
     findings = Findings()
     random = np.random.default_rng(0)

@@ -27,7 +27,7 @@ from tests.models.every import EVERY
 from tests.models.tiny import tiny_model, tiny_tokenizer
 
 TargetName = Literal["pipeline", "server"]
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 90.0
 
 
 @dataclass(frozen=True)

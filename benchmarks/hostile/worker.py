@@ -8,7 +8,10 @@ import sys
 from multiprocessing.connection import Connection
 from typing import Any
 
+from handler.cage.decoder import CagedDecoder
+from handler.limits import Limits
 from handler.pipeline import ActivityPipeline
+from handler.runtime import choose_runtime
 from tests.handler.requests import tiny_checkpoint
 from tests.models.every import EVERY
 
@@ -18,7 +21,9 @@ def main() -> None:
 
     Of each batch comes a list of requests, and goes one of pairs: a status, and a JSON body.
     """
-    pipeline = ActivityPipeline(tiny_checkpoint(EVERY))
+    limits, runtime = Limits(), choose_runtime()
+    decoder = CagedDecoder(EVERY, limits, runtime.threads)
+    pipeline = ActivityPipeline(tiny_checkpoint(EVERY), runtime=runtime, limits=limits, decoder=decoder)
     with Connection(int(sys.argv[1])) as connection:
         connection.send(os.getpid())
         while True:
