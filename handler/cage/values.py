@@ -104,13 +104,12 @@ def _texts_values(texts: Sequence[str]) -> Values:
 def clip_of(values: Values) -> Clip:
     """What :func:`clip_values` gave."""
     texts = values["texts"]
-    different, places = (None, None) if texts is None else (texts["different"], texts["places"])
     return Clip(
         **{
             **values,
             "schedule": schedule_of(values["schedule"]),
             "modalities": statuses_of(values["modalities"]),
-            "texts": None if different is None else tuple(different[place] for place in places),
+            "texts": None if texts is None else tuple(texts["different"][place] for place in texts["places"]),
             "transcript": cues_of(values["transcript"]),
         }
     )
