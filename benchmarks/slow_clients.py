@@ -9,7 +9,7 @@ have the front for themselves and share it with the slow ones. Kinds:
     head      sends a request's head, a line every three seconds, without an end
     body      sends the head and half of the body, and then nothing
     idle      is answered, and keeps the connection
-    unread    asks for many answers on one connection, and reads none
+    unread    asks for many answers on one connection, and reads none; one client in 25, for that is work for the server
     drip      sends a body, a byte every five seconds: slow, but not stale, so it may stay
 
 The server must run (`activity serve`); the front is started here. The exit code is 1 where a promise is broken: the
@@ -34,7 +34,7 @@ import psutil
 
 from benchmarks.http_load import Reply, build_request, closed_loop, percentile, send
 from benchmarks.scaling import canary_of
-from benchmarks.slow_kinds import DRIP, KINDS, LOOK_SECONDS, Held, SlowClients
+from benchmarks.slow_kinds import DRIP, KINDS, LOOK_SECONDS, UNREAD, Held, SlowClients
 from cli.front import running_front
 from cli.nginx import running_in
 from cli.record import ServerRecord, require_record
@@ -42,6 +42,7 @@ from cli.record import ServerRecord, require_record
 TIMEOUT_SECONDS = 60.0
 STALE_SECONDS = 30.0
 TIMES_P99 = 2.0
+UNREAD_ONE_IN = 25
 
 Ask = Callable[[], Coroutine[None, None, Reply]]
 
@@ -51,8 +52,9 @@ class Plan:
     """What is measured."""
 
     clients: int = 500
-    """Slow ones, of each kind as many."""
+    """Slow ones."""
     kinds: Sequence[str] = tuple(KINDS)
+    """Of which ``unread`` is one client in 25, and the others are as many each."""
     good_clients: int = 2
     rounds: int = 3
     """Of one turn without slow clients and one with them."""
@@ -134,7 +136,7 @@ async def _measure(ask: Ask, slow: SlowClients, plan: Plan, folder: Path | None)
     before = most = _megabytes(folder)
     for _ in range(plan.rounds):
         alone += await closed_loop(ask, clients=plan.good_clients, seconds=plan.seconds)
-        kinds = [plan.kinds[number % len(plan.kinds)] for number in range(plan.clients)]
+        kinds = _share_out(plan)
         tasks = [asyncio.create_task(each) for each in (slow.look_on(), *map(slow.go_on, kinds))]
         good = asyncio.create_task(closed_loop(ask, clients=plan.good_clients, seconds=plan.seconds))
         while not good.done():
@@ -145,6 +147,12 @@ async def _measure(ask: Ask, slow: SlowClients, plan: Plan, folder: Path | None)
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
     return Measured(alone, beside, slow.held, most - before)
+
+
+def _share_out(plan: Plan) -> list[str]:
+    others = [kind for kind in plan.kinds if kind != UNREAD]
+    unread = plan.clients // UNREAD_ONE_IN if UNREAD in plan.kinds else 0
+    return [UNREAD] * unread + [others[number % len(others)] for number in range(plan.clients - unread)]
 
 
 def _megabytes(folder: Path | None) -> float:

@@ -72,7 +72,8 @@ class Client:
                 await self.send(content)
             ended.result()
         finally:
-            ended.cancel()
+            ended.cancel()  # and seen to its end, for the socket is closed next
+            await asyncio.gather(ended, return_exceptions=True)
 
     @property
     def head(self) -> bytes:
@@ -123,8 +124,7 @@ async def _leave_answers_unread(client: Client) -> None:
             await asyncio.sleep(LOOK_SECONDS)
     finally:
         sending.cancel()
-        with suppress(asyncio.CancelledError, OSError):
-            await sending
+        await asyncio.gather(sending, return_exceptions=True)
 
 
 UNREAD, DRIP = "unread", "drip"

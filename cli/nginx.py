@@ -106,6 +106,7 @@ def build_config(template: str, settings: FrontSettings) -> str:
         "REST_PORT": str(settings.rest_port),
         "GRPC_PORT": str(settings.grpc_port),
         "REST_SERVERS": "\n        ".join([server] * settings.tries),
+        "SERVER_REST_PORT": str(settings.server_rest_port),
         "SERVER_GRPC_PORT": str(settings.server_grpc_port),
         "READY_PORT": str(settings.ready_port),
         "MAX_REQUEST_BYTES": str(settings.max_request_bytes),

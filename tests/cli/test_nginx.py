@@ -60,7 +60,10 @@ def settings(ports: Sequence[int]) -> FrontSettings:
 def test_the_template_is_filled_in() -> None:
     config = build_config(TEMPLATE.read_text(encoding="utf-8"), settings(range(1001, 1006)))
     assert config.count("server 127.0.0.1:1003 max_fails=0 max_conns=6;") == 3  # 16 by three entries
-    assert re.findall(r"listen (.*) backlog=\d+;", config) == ["127.0.0.1:1001", "127.0.0.1:1002 http2"]
+    assert re.findall(r"listen (.*) backlog=4096(?: sndbuf=256k)?;", config) == [
+        "127.0.0.1:1001",
+        "127.0.0.1:1002 http2",
+    ]
     assert "server 127.0.0.1:1004 max_fails=0 max_conns=16;" in config
     assert "proxy_pass http://127.0.0.1:1005;" in config
     assert f"client_max_body_size {MAX_BYTES};" in config
@@ -86,7 +89,7 @@ def test_the_command_writes_a_configuration_for_this_server(tmp_path: Path) -> N
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.output
     written = (tmp_path / "a.conf").read_text(encoding="utf-8")
-    assert "listen 127.0.0.1:28123 backlog=4096;" in written
+    assert "listen 127.0.0.1:28123 backlog=4096 sndbuf=256k;" in written
     assert f"server 127.0.0.1:{record.ports.inference} max_fails=0 max_conns=5;" in written
     assert "client_max_body_size 12345;" in written
 
