@@ -13,9 +13,8 @@ from ts.metrics.metric_type_enum import MetricTypes
 from ts.protocol.otf_message_handler import create_predict_response
 from ts.torch_handler.base_handler import BaseHandler
 
-from handler import limits, log_lines, measures, pipeline, request, response, runtime
+from handler import limits, log_lines, measures, pipeline, received, request, response, runtime
 from handler.cage import decoder as cage
-from handler.kserve import body as kserve
 from handler.recordings import delivery
 from handler.stream import token as stream_token
 
@@ -141,8 +140,8 @@ class ActivityHandler(BaseHandler):  # type: ignore[misc]  # ts ships no types
 
     @staticmethod
     def _marked(item: Mapping[str, Any], context: Context, index: int) -> Mapping[str, Any]:
-        """Tell the JSON that the server makes of a gRPC call from a client's: it comes without REST's header."""
-        body = item.get(request.BODY)
-        if len(item) == 1 and isinstance(body, Mapping) and context.get_request_header(index, REST_HEADER) is None:
-            return {kserve.GRPC_BODY: body}
-        return item
+        """A body as its content type says; what came by gRPC has not REST's header."""
+        part = context.get_request_header(index, request.BODY)  # unless the client has a header of this name
+        content_type = part.get("content-type") if isinstance(part, Mapping) else None
+        is_rest = context.get_request_header(index, REST_HEADER) is not None
+        return received.read_body(item, content_type or "", is_rest=is_rest)
