@@ -5,10 +5,11 @@
 First its capacity: clients that ask again as soon as they are answered, more and more of them; the most good answers a
 second is the peak. A good answer is the canary's, byte for byte, within --slo seconds. Then requests at even distances,
 --factor times as many as at the peak, whether they are answered or not; then one after another, until one is answered
-as fast as on a server with nothing else to do. Then the capacity again, since a machine has other work too.
+as fast as on a server with nothing else to do. Then the capacity again, since a machine has other work too; with
+--rounds the minutes are shared out, with the capacity measured between them.
 
 The server must run (`activity serve`); the front is started here. The exit code is 1 where a promise is broken: good
-answers below 90 % of the peak (of the mean of both measurements), one that is neither good nor refused with 503, the
+answers below 90 % of the peak (of the means of all rounds), one that is neither good nor refused with 503, the
 refusals' p99 above --refused-within seconds, or a server that is not as before within 5 s.
 """
 
@@ -23,6 +24,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from urllib.parse import urlsplit
 
 from benchmarks.http_load import Reply, build_request, closed_loop, open_loop, percentile, send
@@ -47,7 +49,8 @@ class Plan:
     factor: float = 4.0
     """How many times the peak is asked for."""
     seconds: float = 300.0
-    """How long."""
+    """How long in each round."""
+    rounds: int = 1
     levels: Sequence[int] = (1, 2, 4, 8, 16)
     """How many clients ask in a closed loop, one number after another."""
     level_seconds: float = 8.0
@@ -68,6 +71,9 @@ class Peak:
     alone_seconds: float
     """What a request takes at the median where the fewest clients ask."""
 
+    def __str__(self) -> str:
+        return f"{self.goodput:.1f}/s with {self.clients} clients (alone {self.alone_seconds:.2f} s)"
+
 
 @dataclass(frozen=True)
 class Overload:
@@ -87,48 +93,52 @@ class Overload:
     normal_after_seconds: float
     """From the last request of the overload to the end of the first one that was as fast as before."""
 
+    def __str__(self) -> str:
+        good, refused = self.good_seconds, self.refused_seconds
+        return (
+            f"asked {self.sent_a_second:.1f}/s: good {self.goodput:.1f}/s (p50 {good[0]:.2f} s, p99 {good[1]:.2f} s), "
+            f"refused {self.refused} (p50 {refused[0] * 1e3:.0f} ms, p99 {refused[1] * 1e3:.0f} ms, {self.told_when} "
+            f"say when to come again), others {dict(self.others) or 'none'}; as before after "
+            f"{self.normal_after_seconds:.1f} s"
+        )
+
 
 @dataclass(frozen=True)
 class Measured:
-    """One way to a server: its peak before and after, and the overload between."""
+    """One way to a server: its overloads, and its peak before the first and after each."""
 
-    before: Peak
-    overload: Overload
-    after: Peak
+    peaks: Sequence[Peak]
+    overloads: Sequence[Overload]
 
     @property
     def share(self) -> float:
         """Good answers under overload, of those at the peak."""
-        return self.overload.goodput / ((self.before.goodput + self.after.goodput) / 2)
+        return fmean(each.goodput for each in self.overloads) / fmean(each.goodput for each in self.peaks)
+
+    @property
+    def others(self) -> Counter[str]:
+        """What was neither good nor refused."""
+        return sum((each.others for each in self.overloads), Counter())
 
     def broken(self, plan: Plan) -> list[str]:
         """Which promises are broken, in words."""
-        overload = self.overload
+        refused_seconds = max(each.refused_seconds[1] for each in self.overloads)
+        normal_after = max(each.normal_after_seconds for each in self.overloads)
         checks = [
             (self.share < SMALLEST_SHARE, f"{self.share:.0%} of the peak's good answers"),
-            (overload.refused == 0, "nothing was refused: that was no overload"),
-            (bool(overload.others), f"neither good nor refused: {dict(overload.others)}"),
-            (
-                not overload.refused_seconds[1] <= plan.refused_within_seconds,
-                f"refused after {overload.refused_seconds[1]:.2f} s",
-            ),
-            (
-                overload.normal_after_seconds > NORMAL_AGAIN_SECONDS,
-                f"as before after {overload.normal_after_seconds:.1f} s",
-            ),
+            (any(each.refused == 0 for each in self.overloads), "nothing was refused: that was no overload"),
+            (bool(self.others), f"neither good nor refused: {dict(self.others)}"),
+            (not refused_seconds <= plan.refused_within_seconds, f"refused after {refused_seconds:.2f} s"),
+            (normal_after > NORMAL_AGAIN_SECONDS, f"as before after {normal_after:.1f} s"),
         ]
         return [words for is_broken, words in checks if is_broken]
 
     def __str__(self) -> str:
-        overload = self.overload
-        return (
-            f"peak {self.before.goodput:.1f}/s before ({self.before.clients} clients), {self.after.goodput:.1f}/s "
-            f"after; asked {overload.sent_a_second:.1f}/s: good {overload.goodput:.1f}/s = {self.share:.0%} "
-            f"(p50 {overload.good_seconds[0]:.2f} s, p99 {overload.good_seconds[1]:.2f} s), refused {overload.refused} "
-            f"(p50 {overload.refused_seconds[0] * 1e3:.0f} ms, p99 {overload.refused_seconds[1] * 1e3:.0f} ms, "
-            f"{overload.told_when} say when to come again), others {dict(overload.others) or 'none'}; "
-            f"as before after {overload.normal_after_seconds:.1f} s"
-        )
+        lines = [
+            f"peak {self.peaks[0]}",
+            *(f"{it}; peak {peak}" for it, peak in zip(self.overloads, self.peaks[1:], strict=True)),
+        ]
+        return "\n  ".join([*lines, f"good answers under overload: {self.share:.0%} of the peak's"])
 
 
 def measure(record: ServerRecord, url: str, plan: Plan) -> Measured:
@@ -154,9 +164,11 @@ async def find_capacity_and_overload(ask: Ask, plan: Plan) -> Measured:
     expected = await ask()
     if expected.status != 200:
         raise RuntimeError(f"the server is not ready: {expected}")
-    before = await _find_peak(ask, plan, expected.body)
-    overload = await _overload(ask, plan, before, expected.body)
-    return Measured(before, overload, await _find_peak(ask, plan, expected.body))
+    peaks, overloads = [await _find_peak(ask, plan, expected.body)], []
+    for _ in range(plan.rounds):
+        overloads.append(await _overload(ask, plan, peaks[-1], expected.body))
+        peaks.append(await _find_peak(ask, plan, expected.body))
+    return Measured(peaks, overloads)
 
 
 async def _find_peak(ask: Ask, plan: Plan, body: bytes) -> Peak:
@@ -225,6 +237,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run-dir", type=Path, default=Path(".activity"))
     parser.add_argument("--minutes", type=float, default=5.0, help="of overload, each way")
+    parser.add_argument("--rounds", type=int, default=1, help="that the minutes are shared out to")
     parser.add_argument("--factor", type=float, default=4.0)
     parser.add_argument("--slo", type=float, default=10.0, help="seconds")
     parser.add_argument("--refused-within", type=float, default=1.0, help="seconds")
@@ -233,7 +246,8 @@ def main() -> int:
     arguments = parser.parse_args()
     plan = Plan(
         factor=arguments.factor,
-        seconds=60 * arguments.minutes,
+        seconds=60 * arguments.minutes / arguments.rounds,
+        rounds=arguments.rounds,
         level_seconds=arguments.level_seconds,
         slo_seconds=arguments.slo,
         refused_within_seconds=arguments.refused_within,
