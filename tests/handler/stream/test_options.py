@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from handler.options import RequestOptions, resolve_options
-from handler.stream.options import ChunkOptions, options_digest
+from handler.errors import InvalidOptions, LimitExceeded
+from handler.limits import Limits
+from handler.options import RequestOptions, parse_options, resolve_options
+from handler.stream.options import MAX_CLOCK_SECONDS, ChunkOptions, options_digest
 from models.settings import SettingsError
 from tests.models.tiny import TINY
 
@@ -37,3 +41,24 @@ def test_only_what_decides_must_stay_as_it_was() -> None:
         digest(exclude_labels=["stir"]),
     ]
     assert len({digest(), *others}) == 7
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+NAMES = st.sampled_from(["offset_seconds", "start_seconds", "stop_seconds", "last", "other"])
+
+
+@given(st.dictionaries(NAMES, ANYTHING | st.floats(-1e10, 1e10), max_size=4))
+def test_whatever_a_chunk_says_is_a_place_on_a_clock_or_refused(values: dict[str, object]) -> None:
+    try:
+        chunk = parse_options({"chunk": values}, Limits()).chunk
+    except (InvalidOptions, LimitExceeded):
+        return
+    assert chunk is not None
+    assert abs(chunk.offset_seconds) <= MAX_CLOCK_SECONDS
+    start, stop = chunk.start_seconds, chunk.stop_seconds
+    assert start is None or stop is None or start <= stop
+    assert chunk.last in (True, False)
