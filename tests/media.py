@@ -89,7 +89,7 @@ def render(container: str, *streams: Picture | Sound) -> bytes:
     """A file of FFmpeg's format ``container`` with these streams in this order."""
     file = io.BytesIO()
     with av.open(file, "w", format=container) as output:
-        added = [_add_picture(output, it) if isinstance(it, Picture) else _add_sound(output, it) for it in streams]
+        added = [add_picture(output, it) if isinstance(it, Picture) else _add_sound(output, it) for it in streams]
         for stream, it in zip(added, streams, strict=True):
             if isinstance(it, Picture):
                 _write_picture(output, stream, it)
@@ -98,7 +98,8 @@ def render(container: str, *streams: Picture | Sound) -> bytes:
     return file.getvalue()
 
 
-def _add_picture(output: Any, picture: Picture) -> Any:
+def add_picture(output: Any, picture: Picture) -> Any:
+    """A stream of the file for the picture."""
     stream = output.add_stream(picture.codec, rate=picture.rate, options=dict(picture.options))
     stream.width, stream.height, stream.pix_fmt = picture.width, picture.height, picture.pix_fmt
     stream.codec_context.thread_count = 1
@@ -109,11 +110,16 @@ def _add_picture(output: Any, picture: Picture) -> Any:
 
 def _write_picture(output: Any, stream: Any, picture: Picture) -> None:
     for place in range(picture.num_frames):
-        frame = av.VideoFrame.from_ndarray(frame_image(place, picture.width, picture.height), format="rgb24")
-        frame.pts = place if picture.pts_ms is None else picture.pts_ms[place]
-        frame.time_base = Fraction(1, picture.rate) if picture.pts_ms is None else MILLISECOND
-        output.mux(stream.encode(frame))
+        output.mux(stream.encode(build_frame(picture, place)))
     output.mux(stream.encode(None))
+
+
+def build_frame(picture: Picture, place: int) -> av.VideoFrame:
+    """One of the picture's frames, with its time."""
+    frame = av.VideoFrame.from_ndarray(frame_image(place, picture.width, picture.height), format="rgb24")
+    frame.pts = place if picture.pts_ms is None else picture.pts_ms[place]
+    frame.time_base = Fraction(1, picture.rate) if picture.pts_ms is None else MILLISECOND
+    return frame
 
 
 def sine(sound: Sound) -> NDArray[np.float32]:

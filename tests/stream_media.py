@@ -15,7 +15,7 @@ from typing import Any
 import av
 import numpy as np
 
-from tests.media import MILLISECOND, X264, Picture, frame_image
+from tests.media import X264, Picture, add_picture, build_frame
 
 LONG_GOP = (*X264, ("bf", "3"), ("g", "250"))
 """One long group of pictures with B frames: any cut is inside it."""
@@ -48,7 +48,7 @@ def record(
     """A recording whose picture and sound come in the order of their times, as a camera writes them."""
     file = io.BytesIO()
     with av.open(file, "w", format=container, options=dict(options)) as output:
-        video: Any = None if picture is None else _add_picture(output, picture)
+        video: Any = None if picture is None else add_picture(output, picture)
         audio: Any = None if sound is None else _add_sound(output, sound)
         times = [] if picture is None else picture.times_seconds.tolist()
         steps = [(seconds, "video", place) for place, seconds in enumerate(times)]
@@ -56,7 +56,7 @@ def record(
             steps += [(place / 10, "audio", place) for place in range(round(sound.seconds * 10))]
         for _, kind, place in sorted(steps):
             if kind == "video" and picture is not None:
-                output.mux(video.encode(_frame(picture, place)))
+                output.mux(video.encode(build_frame(picture, place)))
             elif sound is not None:
                 output.mux(audio.encode(_block(sound, place)))
         for stream in (video, audio):
@@ -65,28 +65,11 @@ def record(
     return file.getvalue()
 
 
-def _add_picture(output: Any, picture: Picture) -> Any:
-    stream = output.add_stream(picture.codec, rate=picture.rate, options=dict(picture.options))
-    stream.width, stream.height, stream.pix_fmt = picture.width, picture.height, picture.pix_fmt
-    stream.codec_context.thread_count = 1
-    if picture.pts_ms is not None:
-        stream.codec_context.time_base = MILLISECOND
-    return stream
-
-
 def _add_sound(output: Any, sound: Tones) -> Any:
     # Noise that the decoder makes up (AAC's PNS) depends on all that came before: no cut gives the same again.
     stream = output.add_stream(sound.codec, rate=sound.rate, options={"aac_pns": "0"} if sound.codec == "aac" else {})
     stream.layout = {1: "mono", 2: "stereo"}[sound.channels]
     return stream
-
-
-def _frame(picture: Picture, place: int) -> av.VideoFrame:
-    frame = av.VideoFrame.from_ndarray(frame_image(place, picture.width, picture.height), format="rgb24")
-    frame.pts, frame.time_base = place, Fraction(1, picture.rate)
-    if picture.pts_ms is not None:
-        frame.pts, frame.time_base = picture.pts_ms[place], MILLISECOND
-    return frame
 
 
 def _block(sound: Tones, place: int) -> av.AudioFrame:

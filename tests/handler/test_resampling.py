@@ -83,7 +83,7 @@ def test_equal_rates_change_nothing() -> None:
     seed=st.integers(0, 9),
 )
 @example(rate=44_100, length=30_000, cuts=list(range(0, 30_000, 1_024)), seed=0)
-@example(rate=44_101, length=9_000, cuts=list(range(0, 9_000, 17)), seed=0)
+@example(rate=44_101, length=1_000, cuts=list(range(0, 1_000, 17)), seed=0)  # its filter is slow to build
 @example(rate=8_000, length=40, cuts=list(range(40)), seed=0)
 @settings(max_examples=60, deadline=None)
 def test_pieces_are_the_whole(rate: int, length: int, cuts: list[int], seed: int) -> None:

@@ -25,15 +25,13 @@ from handler.windows import Schedule, Span
 from handler.zero_shot import ZeroShotScorer
 from models.config import Modality
 from models.encoder_config import ImageConfig, TabularConfig
-from models.model import build_model
-from models.pretrained.resolve import load_pretrained, resolve_pretrained
 from models.pretrained.weights import quiet_transformers
 from models.spaces import spaces_of
 from tests.handler.test_inference import make_clip, make_scorer, same, spied
 from tests.models.tiny import TINY
-from tests.pretrained_factory import tiny_ast, tiny_clap, tiny_clip, tiny_videomae
+from tests.pretrained_factory import tiny_clap, tiny_clip
+from tests.whole_windows import whole_window_model
 from tests.zero_shot import LABELS, assembled, pipeline_of, recipe_values
-from training.recipe import Recipe
 
 CPU = Runtime(torch.device("cpu"), torch.float32, threads=1)
 SCORER = make_scorer()
@@ -195,16 +193,7 @@ def test_words_and_pictures_that_stand_on_every_hop_are_encoded_once() -> None:
 
 @pytest.mark.parametrize("num_hops", [2, 4, 41])
 def test_encoders_that_see_whole_windows_see_the_same_ones(num_hops: int, tmp_path: Path) -> None:
-    with quiet_transformers():
-        folders = {"video": tiny_videomae(tmp_path / "videomae"), "audio": tiny_ast(tmp_path / "ast")}
-    sections = {
-        name: {"encoder": "pretrained", "pretrained": {"source": str(folder), "span": "window"}}
-        for name, folder in folders.items()
-    }
-    values = {**TINY.model_dump(), **sections, "text": None}
-    config = resolve_pretrained(Recipe.read({"name": "tiny", "model": values}, source="test").model)
-    model = build_model(config).eval()
-    load_pretrained(model, config)
+    model, config = whole_window_model(tmp_path)
     scorer = Scorer(model, Transforms(config, None), CPU)
     rng = np.random.default_rng(0)
     assert config.video is not None

@@ -9,16 +9,13 @@ from handler.limits import Limits
 from handler.pipeline import ActivityPipeline
 from handler.runtime import choose_runtime
 from models.checkpoint import Checkpoint, CheckpointDescription
-from models.model import build_model
-from models.pretrained.resolve import load_pretrained, resolve_pretrained
 from models.pretrained.weights import quiet_transformers
 from tests.handler.streaming import Chunk, assert_same, send, stream, whole
 from tests.media import Picture
-from tests.models.tiny import TINY
-from tests.pretrained_factory import tiny_ast, tiny_clap, tiny_clip, tiny_videomae
+from tests.pretrained_factory import tiny_clap, tiny_clip
 from tests.stream_media import FRAGMENTS, LONG_GOP, Tones, fragment_starts, record, split
+from tests.whole_windows import whole_window_model
 from tests.zero_shot import LABELS, assembled, pipeline_of, recipe_values
-from training.recipe import Recipe
 
 OPTIONS: dict[str, Any] = {"extras": ["windows"], "threshold": 0.0, "min_segment_seconds": 0.5}
 
@@ -45,16 +42,7 @@ def test_labels_of_the_request_s_choice(tmp_path: Path) -> None:
 
 
 def test_encoders_that_see_whole_windows(tmp_path: Path) -> None:
-    with quiet_transformers():
-        folders = {"video": tiny_videomae(tmp_path / "videomae"), "audio": tiny_ast(tmp_path / "ast")}
-    sections = {
-        name: {"encoder": "pretrained", "pretrained": {"source": str(folder), "span": "window"}}
-        for name, folder in folders.items()
-    }
-    values = {**TINY.model_dump(), **sections, "text": None}
-    config = resolve_pretrained(Recipe.read({"name": "tiny", "model": values}, source="test").model)
-    model = build_model(config).eval()
-    load_pretrained(model, config)
+    model, config = whole_window_model(tmp_path)
     description = CheckpointDescription(name="tiny", version="0.1", config=config)
     checkpoint = Checkpoint(description=description, model=model, tokenizer=None)
     limits = Limits(max_state_bytes=1_000_000)
