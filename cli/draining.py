@@ -76,7 +76,8 @@ def _wait_for_server(record: ServerRecord, front: Path, deadline: float) -> bool
         if not _wait_for_front(front, deadline):
             return False
         try:
-            with build_management(record, timeout_seconds=ASKING_SECONDS) as management:
+            seconds = max(POLL_SECONDS, min(ASKING_SECONDS, deadline - time.monotonic()))
+            with build_management(record, timeout_seconds=seconds) as management:
                 described = [each for name in management.list() for each in management.describe(name, "all")]
         except ClientError:
             return False  # it does not answer: nothing is lost that was not lost before

@@ -68,7 +68,7 @@ def front(  # noqa: PLR0913 - one argument an option of the command line
     A prediction by REST whose worker crashes is asked again; half a request never reaches TorchServe; /ready tells
     whether the server is ready; KServe's public gRPC clients find their service. Of more requests than may wait in the
     server's queue each is refused at once with 503. When the front ends it refuses new requests, and those in flight
-    are answered, for up to 25 s. Who has no key is refused before a byte of the body is read. To other machines
+    are answered, for up to 23 s. Who has no key is refused before a byte of the body is read. To other machines
     (--host) it speaks TLS, since keys are readable on the way.
 
     [bold]Examples[/bold]

@@ -40,7 +40,7 @@ MAX_FILES = 16_384
 """Two of each connection of :data:`TEMPLATE`'s ``worker_connections``, and some."""
 START_SECONDS = 10.0
 STOP_GRACE_SECONDS = 5.0
-"""After :func:`cli.draining.drained_front` for what it did not wait for."""
+"""After :func:`cli.draining.drain_front`, for what it did not wait for."""
 POLL_SECONDS = 0.05
 
 
