@@ -27,7 +27,7 @@ COMMANDS = [
 @pytest.mark.parametrize("line", COMMANDS)
 def test_each_command_parses(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("CLIP", "WORDS"):
+    for name in ("CLIP", "WORDS", "cert.pem", "key.pem"):
         Path(name).touch()
     for name in ("ESC-50-master", "GRID/s1"):
         Path(name).mkdir(parents=True)

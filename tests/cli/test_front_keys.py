@@ -21,7 +21,8 @@ from cli.front_keys import build_key_maps, build_open_key_maps, load_inference_k
 from cli.listening import Tls
 from cli.nginx import TEMPLATE, FrontSettings, Nginx, build_config, find_nginx
 from cli.ports import find_free_port
-from client.errors import Refused
+from client.errors import Overloaded, Refused
+from client.grpc import GrpcClient
 from client.rest import RestClient
 from tests.cli.test_nginx import settings
 from tests.cli.test_record import build_record
@@ -179,6 +180,11 @@ def test_it_speaks_tls(behind: int, tmp_path: Path) -> None:
         address = f"127.0.0.1:{chosen.rest_port}"
         with RestClient(f"https://{address}", SERVERS, ca=tls.certificate) as client:
             assert client.predict(b"clip").json()["key"] == f"Bearer {SERVERS}"
+        target = f"127.0.0.1:{chosen.grpc_port}"
+        with GrpcClient(target, "wrong", ca=tls.certificate) as stranger, pytest.raises(Refused):
+            stranger.predict(b"clip")
+        with GrpcClient(target, SERVERS, ca=tls.certificate) as known, pytest.raises(Overloaded, match="no server"):
+            known.predict(b"clip")  # nothing is there by gRPC
         plain = httpx.get(f"http://{address}/", trust_env=False)
         assert (plain.status_code, plain.json()["code"]) == (400, "invalid_request")
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from cli.front import Front
 from cli.record import ServerRecord
 from client.errors import ClientError
 from client.grpc import GrpcClient
@@ -49,6 +50,12 @@ REQUESTS: tuple[tuple[bytes, bytes, bytes], ...] = (  # path, headers, body
     (PLAIN, JSON_TYPE, b'{"broken\x1b\n' + FORGED.encode()),
     (b"/v2/models/activity/infer", JSON_TYPE, json.dumps({"id": EVIL, "inputs": [{"name": EVIL}]}).encode()),
     (b"/v1/models/act%0aivity:predict", JSON_TYPE, b"{}"),
+)
+TOKENS = (
+    b"Bearer \x1b[31m\x9b31m\xff",
+    b'Bearer x\r\n {"request_id":"forged"}',
+    b'Bearer "}\xe2\x80\xa8{"request_id":"forged"}\xc2\x85',
+    b'{"request_id":"forged"}',
 )
 BARE = (b'\x1b[31m\n{"request_id":"forged"}\n\n', b'GET / HTTP/9.\x1b"}\r\n\r\n')
 
@@ -86,6 +93,8 @@ def test_no_client_writes_a_line_of_their_own(server: ServerRecord) -> None:
     answered = [post(port, key, *request) for request in REQUESTS]
     assert all(re.match(rb"HTTP/1.1 [24]\d\d ", answer) for answer in answered), answered
     assert all(b" 400 " in send(port, request) for request in BARE)
+    for token in TOKENS:
+        assert b" 400 " in send(port, b"POST %s HTTP/1.1\r\nHost: a\r\nAuthorization: %s\r\n\r\n" % (PLAIN, token))
     for model, version in ((EVIL, None), ("activity", EVIL), ("activity", None)):
         client = GrpcClient(server.grpc_target, token=key, model=model, version=version)
         with client, contextlib.suppress(ClientError):
@@ -109,3 +118,29 @@ def test_no_client_writes_a_line_of_their_own(server: ServerRecord) -> None:
         {"time", "request_id", "model", "version", "code", "seconds"} <= line.keys() for line in logs["requests"]
     )
     assert (server.logs / "console.log").read_bytes() == console
+
+
+def test_nor_at_the_front(server: ServerRecord, front: Front) -> None:
+    """Its access log is of JSON, too; in its error log, nginx's own, each line begins with nginx's own time."""
+    port, key = int(front.rest_url.rpartition(":")[2]), server.tokens().inference or ""
+    log = front.folder / "access.log"
+    before = len(log.read_bytes().splitlines())
+    for path, headers, body in (*REQUESTS, (b"/\xe2\x80\xa8{\xc2\x85}", b"", b"")):
+        post(port, key, path, headers, body)
+        send(port, b"POST %s HTTP/1.1\r\nHost: a\r\n%s\r\n" % (path, headers))
+    for token in TOKENS:
+        send(port, b"POST %s HTTP/1.1\r\nHost: a\r\nAuthorization: %s\r\n\r\n" % (PLAIN, token))
+    for request in BARE:
+        send(port, request)
+    for method in (EVIL.encode(), b"G\x1bET", b'{"request_id":"forged"}'):
+        send(port, method + b" / HTTP/1.1\r\nHost: a\r\n\r\n")
+    stop = time.monotonic() + 10
+    while len(log.read_bytes().splitlines()) < before + 2 * len(REQUESTS) and time.monotonic() < stop:
+        time.sleep(0.05)
+    lines = list(lines_of(log))
+    assert len(lines) >= before + 2 * len(REQUESTS)
+    names = {"time", "request_id", "method", "path", "status", "tries", "bytes", "seconds"}
+    assert all(line.keys() == names for line in lines)
+    assert "forged" not in {line["request_id"] for line in lines}
+    for line in (front.folder / "error.log").read_bytes().splitlines():
+        assert re.match(rb"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[\w+\] \d+#\d+: ", line), line
