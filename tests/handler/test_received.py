@@ -48,6 +48,6 @@ def test_a_call_of_grpc_is_answered_in_its_own_form_whatever_is_in_it() -> None:
 
 
 def test_millions_of_values_are_not_built() -> None:
-    """The server's own reading would make 450 MB of these 8."""
+    """The server's own reading would make 290 MB of these 12."""
     item = {"body": b"[" + b"[]," * 4_000_000 + b"[]]"}
     assert read_body(item, JSON, is_rest=True) is item

@@ -154,7 +154,7 @@ def options() -> Iterator[Item]:
 def names() -> Iterator[Item]:
     """Parts whose names are none that is known, some of which have a meaning elsewhere."""
     strange = (
-        *("clip", "Video", "video ", "video[]", "video\n", "vidéo", "\u202eoediv", "a" * 5_000, "file", "data"),
+        *("clip", "Video", "video[]", "video\n", "vidéo", "\u202eoediv", "a" * 5_000, "file", "data"),
         *("body", "inputs", "instances", "request", "__class__", "../../etc/passwd", "model_name", "parameters"),
         *("Host", "host", "Content-Type", "content-type", "Content-Length", "Authorization", "explain", "describe"),
         *("Transfer-Encoding", "X-Request-Id", "url_path", "requestId", "open_inference_grpc", "status", "{}", "%s"),

@@ -16,7 +16,11 @@ from cli.nginx import find_nginx
 from cli.package import DEMO_CHECKPOINT
 from cli.record import ServerRecord
 from cli.server import ServeSettings, end_server, start_server
+from client.management import ManagementClient
 from handler.pipeline import ActivityPipeline
+from models.checkpoint import CheckpointDescription, save_checkpoint
+from tests.models.every import EVERY
+from tests.models.tiny import tiny_model, tiny_tokenizer
 from tests.serving.archives import ECHO_HANDLER, write_archive
 from tests.serving.tls import make_certificate
 from training.synth.render import RenderedClip
@@ -62,6 +66,20 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerRecord]:
     record = start_server(settings)
     yield record
     end_server(record)
+
+
+@pytest.fixture(scope="session")
+def every(server: ServerRecord, model_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A tiny model of all modalities, registered with the server."""
+    folder = tmp_path_factory.mktemp("every")
+    description = CheckpointDescription(name="tiny", version="0.1", config=EVERY)
+    save_checkpoint(folder, description, tiny_model(EVERY), tiny_tokenizer())
+    archive = build_archive(folder, model_store / "every.mar", name="tiny", version="0.1").path
+    with ManagementClient(server.management_url, server.tokens().management) as management:
+        management.register(archive.name, workers=1)
+        yield "tiny"
+        management.unregister("tiny")
+    archive.unlink()
 
 
 @pytest.fixture(scope="session")

@@ -3,37 +3,19 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from cli.archive import build_archive
 from cli.canary import read_canary
 from cli.canary_parts import render_parts
 from cli.destination import Destination
 from cli.record import ServerRecord
-from client.management import ManagementClient
-from models.checkpoint import CheckpointDescription, save_checkpoint
 from tests.handler.requests import tiny_pipeline
 from tests.models.every import EVERY
-from tests.models.tiny import tiny_model, tiny_tokenizer
 
 pytestmark = pytest.mark.server
-
-
-@pytest.fixture
-def every(server: ServerRecord, model_store: Path, tmp_path: Path) -> Iterator[str]:
-    """A model of all modalities, registered for as long as the test runs."""
-    description = CheckpointDescription(name="tiny", version="0.1", config=EVERY)
-    save_checkpoint(tmp_path, description, tiny_model(EVERY), tiny_tokenizer())
-    archive = build_archive(tmp_path, model_store / "every.mar", name="tiny", version="0.1").path
-    with ManagementClient(server.management_url, server.tokens().management) as management:
-        management.register(archive.name, workers=1)
-        yield "tiny"
-        management.unregister("tiny")
-    archive.unlink()
 
 
 def test_every_modality_is_served_as_it_is_answered_in_this_process(
