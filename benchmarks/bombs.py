@@ -25,9 +25,9 @@ from rich.table import Table
 
 from benchmarks.hostile.bombs import BOMBS, Bomb
 from benchmarks.hostile.memory import MemoryWatch
-from benchmarks.hostile.requests import build_request
+from benchmarks.hostile.requests import all_seeds, build_request
 from benchmarks.hostile.targets import Target, TargetName, running_target
-from benchmarks.mutants import MOST_SECONDS, all_seeds, in_batches
+from benchmarks.mutants import MOST_SECONDS, in_batches
 
 
 @dataclass(frozen=True)

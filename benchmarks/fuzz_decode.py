@@ -43,7 +43,6 @@ def as_unit(part: str, content: bytes) -> bytes:
 def decode_unit(unit: bytes) -> None:
     """Decode one unit as a request's part; whatever is wrong with it but is said so is no fault."""
     from handler.errors import ActivityError  # noqa: PLC0415 - after atheris has hooked the imports
-    from handler.kserve.body import unfold  # noqa: PLC0415
     from handler.request import parse_request  # noqa: PLC0415
     from handler.stream.token import ModelIdentity, StreamSeal  # noqa: PLC0415
 
@@ -58,16 +57,12 @@ def decode_unit(unit: bytes) -> None:
         if part == "state":
             StreamSeal(bytes(32), ModelIdentity("tiny", "0.1", ""), limits).unseal(content)
             return
-        for instance in unfold(raw, limits, config.vectors).instances:
-            if isinstance(instance, ActivityError):
-                continue
-            _decode(parse_request(instance, limits, config.vectors))
+        _decode(parse_request(raw, limits, config.vectors))
 
 
 def _decode(request: Any) -> None:
     from handler.options import resolve_options  # noqa: PLC0415
-    from handler.recordings.pieces import decode_pieces  # noqa: PLC0415
-    from handler.recordings.recording import decode_anew  # noqa: PLC0415
+    from handler.recordings.pieces import ModalityFailed, decode_pieces  # noqa: PLC0415
     from handler.stream.chunk import decode_chunk  # noqa: PLC0415
 
     config, limits = _settings()
@@ -75,7 +70,9 @@ def _decode(request: Any) -> None:
     if request.options.chunk is not None:
         decode_chunk(request, request.options.chunk, config, limits, None)
         return
-    decode_anew(lambda failed: decode_pieces(request, config, limits, failed=failed), lambda it: list(it.pieces))
+    with suppress(ModalityFailed), decode_pieces(request, config, limits) as opened:
+        for _ in opened.pieces:
+            pass
 
 
 def _settings() -> tuple[Any, Any]:
@@ -93,7 +90,7 @@ def kept_units() -> list[bytes]:
 
 def seed_units() -> list[bytes]:
     """The files that mutants are made of, as far as they are small."""
-    from benchmarks.mutants import all_seeds  # noqa: PLC0415
+    from benchmarks.hostile.requests import all_seeds  # noqa: PLC0415
 
     return [as_unit(seed.part, seed.content) for seed in all_seeds() if len(seed.content) < _MOST_BYTES]
 

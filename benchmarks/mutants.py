@@ -29,7 +29,7 @@ from rich.table import Table
 
 from benchmarks.hostile.files import Seed, media_files, picture_files, uncovered
 from benchmarks.hostile.memory import MemoryWatch
-from benchmarks.hostile.requests import Request, build_request, spoil, written_parts
+from benchmarks.hostile.requests import Request, all_seeds, build_request, spoil
 from benchmarks.hostile.targets import Reply, Target, TargetName, running_target
 
 Item = TypeVar("Item")
@@ -87,11 +87,6 @@ class Findings:
             f"memory rose by {self.rise_megabytes:.0f} MB": self.rise_megabytes > MOST_MEGABYTES,
         }
         return [*self.faults, *(text for text, is_broken in promises.items() if is_broken)]
-
-
-def all_seeds() -> tuple[Seed, ...]:
-    """Every file and part that is spoilt."""
-    return (*media_files()[0], *picture_files()[0], *written_parts())
 
 
 def make_mutant(seeds: Sequence[Seed], seed: int, number: int) -> tuple[Case, bytes]:

@@ -37,8 +37,8 @@ from benchmarks.hostile.reaching import Reaching, reaching_requests
 from benchmarks.hostile.requests import Request, written_parts
 from handler.limits import Limits
 from handler.request import parse_request
-from models.config import ModelConfig
 from tests.media import render
+from tests.models.every import EVERY
 
 
 def _code_folders() -> set[str]:
@@ -47,7 +47,6 @@ def _code_folders() -> set[str]:
 
 Guards = Literal["cage", "lists", "none"]
 _CALLS = "open,openat,openat2,creat,socket,bind,connect,execve,rename,renameat2,unlink,unlinkat"
-_CONFIG_NAME = "config.json"
 _MARK = "/activity-sealed/"
 _ALLOWED = (
     re.compile(r'open(at)?\((AT_FDCWD, )?"/proc/self/(fd|statm)", O_RDONLY'),
@@ -123,12 +122,9 @@ def _listening() -> Iterator[tuple[int, int, list[bytes]]]:
 
 def trace(guards: Guards) -> Trace:
     """Decode everything under some guards, and say what happened."""
-    from tests.models.every import EVERY  # noqa: PLC0415 - with torch, which what is traced need not wait for
-
     with tempfile.TemporaryDirectory() as folder, _listening() as (tcp_port, udp_port, came):
         secret, log = Path(folder, "secret.mp4"), Path(folder, "trace")
         secret.write_bytes(render("mp4", PICTURES["h264"]))
-        Path(folder, _CONFIG_NAME).write_text(EVERY.model_dump_json(), encoding="utf-8")
         places = [str(secret), str(tcp_port), str(udp_port)]
         ours = [sys.executable, "-m", "benchmarks.sealed", "--decode", guards, *places]
         strace = ["strace", "-f", "--seccomp-bpf", "-qq", "-e", f"trace={_CALLS}", "-e", "signal=none", "-o", str(log)]
@@ -157,9 +153,8 @@ def _mark(kind: str, name: str) -> None:
 def decode_everything(guards: Guards, secret: Path, tcp_port: int, udp_port: int) -> None:
     """In the process that is traced: decode good files, so that what is loaded late is there, then the others."""
     os.chdir(secret.parent)
-    config = ModelConfig.model_validate_json(secret.with_name(_CONFIG_NAME).read_bytes())
     cases = list(reaching_requests(secret, tcp_port, udp_port))
-    with _decoder(guards, config) as decode:
+    with _decoder(guards) as decode:
         for request in _good_requests():
             decode(Reaching("good", request))
         for case in cases:
@@ -177,21 +172,21 @@ def _good_requests() -> Iterator[Request]:
 
 
 @contextmanager
-def _decoder(guards: Guards, config: ModelConfig) -> Iterator[Callable[[Reaching], None]]:
+def _decoder(guards: Guards) -> Iterator[Callable[[Reaching], None]]:
     """What decodes a request under some guards."""
     limits = Limits()
 
     def read(request: Request, open_pieces: Callable[..., Any]) -> None:
         with suppress(Exception):
             raw = {name: bytearray(content) for name, content in request.items()}
-            with open_pieces(parse_request(raw, limits, config.vectors)) as opened:
+            with open_pieces(parse_request(raw, limits, EVERY.vectors)) as opened:
                 for _ in opened.pieces:
                     pass
 
     if guards == "cage":
         from handler.cage.decoder import CagedDecoder  # noqa: PLC0415
 
-        decoder = CagedDecoder(config, limits, num_waiting=1)
+        decoder = CagedDecoder(EVERY, limits, num_waiting=1)
         try:
             yield lambda case: read(case.request, lambda request: decoder.pieces(request, limits))
         finally:
@@ -202,7 +197,7 @@ def _decoder(guards: Guards, config: ModelConfig) -> Iterator[Callable[[Reaching
     def decode(case: Reaching) -> None:
         if guards == "none":
             _unguard(case.file_name)
-        read(case.request, lambda request: decode_pieces(request, config, limits))
+        read(case.request, lambda request: decode_pieces(request, EVERY, limits))
 
     yield decode if guards == "lists" else lambda case: _apart(lambda: decode(case))
 

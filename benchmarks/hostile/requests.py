@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from benchmarks.hostile.files import PICTURES, Seed
+from benchmarks.hostile.files import PICTURES, Seed, media_files, picture_files
 from benchmarks.hostile.mutators import mutate
 from tests.media import render
 
@@ -85,6 +85,11 @@ def written_parts() -> tuple[Seed, ...]:
         Seed("body, JSON", "body", json.dumps({"video": video, "text": "stir", "options": _OPTIONS}).encode()),
         Seed("body, KServe", "body", json.dumps(kserve).encode()),
     )
+
+
+def all_seeds() -> tuple[Seed, ...]:
+    """Every file and part that is spoilt."""
+    return (*media_files()[0], *picture_files()[0], *written_parts())
 
 
 def build_request(seed: Seed, content: bytes, random: np.random.Generator) -> Request:

@@ -45,8 +45,8 @@ def test_the_corpus_grows_by_what_is_small(tmp_path: Path, monkeypatch: pytest.M
 def test_noise_breaks_nothing_and_a_fault_that_is_planted_is_found(tmp_path: Path) -> None:
     pytest.importorskip("atheris", reason="atheris has wheels for Linux on x86-64 alone")
     with ThreadPoolExecutor(2) as threads:
-        sound = threads.submit(fuzz, 3, tmp_path, keep=False)
-        faulty = threads.submit(fuzz, 3, tmp_path, keep=False, entry="break_on_arrows")
+        sound = threads.submit(fuzz, 2, tmp_path, keep=False)
+        faulty = threads.submit(fuzz, 2, tmp_path, keep=False, entry="break_on_arrows")
         assert sound.result() == 0
         assert faulty.result() != 0
     found = [path.read_bytes() for path in tmp_path.iterdir()]

@@ -11,9 +11,9 @@ import pytest
 from benchmarks.hostile.chunks import find_chunks
 from benchmarks.hostile.files import media_files, picture_files, uncovered
 from benchmarks.hostile.mutators import MUTATORS, mutate, with_checksums
-from benchmarks.hostile.requests import Request
+from benchmarks.hostile.requests import Request, all_seeds
 from benchmarks.hostile.targets import Reply, Target, WorkerTarget
-from benchmarks.mutants import Case, Findings, all_seeds, attack, make_mutant
+from benchmarks.mutants import Case, Findings, attack, make_mutant
 
 SECOND_DECODERS = {"av1", "libvpx", "libvpx-vp9", "libopus", "libopencore_amrnb", "libopencore_amrwb"} | {
     "libdav1d",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from models.encoder_config import DepthConfig, ImageConfig, NumericColumn, TabularConfig, VectorConfig
-from tests.models.tiny import TINY
+from tests.models.tiny_config import TINY
 
 EVERY = TINY.model_copy(
     update={
