@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+MIN_SAMPLES = 8
 OWN_MEMORY = ("Pss_Anon:", "Pss_Shmem:")
 SHARED_MEMORY = ("/memfd:", "/dev/shm/", "/SYSV")  # noqa: S108 - how the kernel names it
 
@@ -93,10 +94,9 @@ def late_samples(samples: Sequence[Sample]) -> Sequence[Sample]:
     Raises:
         ValueError: they are too few to see anything.
     """
-    late = samples[len(samples) // 2 :]
-    if len(late) < 4:
-        raise ValueError(f"needs at least 8 samples, got {len(samples)}")
-    return late
+    if len(samples) < MIN_SAMPLES:
+        raise ValueError(f"needs at least {MIN_SAMPLES} samples, got {len(samples)}")
+    return samples[len(samples) // 2 :]
 
 
 def growth(samples: Sequence[Sample], name: str) -> int:
