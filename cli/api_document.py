@@ -48,8 +48,9 @@ def build_document() -> dict[str, Any]:
             "title": "activity",
             "version": version("activity"),
             "summary": "Timed activity labels of a clip's picture, sound and words.",
-            "description": "Served by TorchServe. Every call carries a key of `key_file.json`. Limits are those that "
-            "the service comes with; a model takes the parts that its recipe names.",
+            "description": "Served by TorchServe. Every call carries a key of `key_file.json`; through `activity "
+            "front` one without is answered with 401 (`unauthorized`). Limits are those that the service comes with; a "
+            "model takes the parts that its recipe names.",
         },
         "servers": [{"url": "http://127.0.0.1:8080"}],
         "security": [{"key": []}],
