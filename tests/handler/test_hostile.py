@@ -23,7 +23,8 @@ BATCH_SIZE = 8
 def responses() -> dict[str, Response]:
     """Of each request, asked in batches as a server asks."""
     pipeline = tiny_pipeline(EVERY)
-    items, found = catalogue(), {}
+    items = catalogue()
+    found: dict[str, Response] = {}
     for start in range(0, len(items), BATCH_SIZE):
         batch = items[start : start + BATCH_SIZE]
         answered = pipeline.respond([as_received(item) for item in batch], [item.name for item in batch])

@@ -27,7 +27,7 @@ ELSEWHERE: frozenset[Exceeded] = frozenset({"decode_seconds", "memory", "transcr
 handler.transcription."""
 
 FILM = Picture(codec="mjpeg", pix_fmt="yuvj420p", width=32, height=32, num_frames=50)
-ROW = {"guests": [120], "hour": [7], "place": ["hall"]}
+ROW: dict[str, list[Any]] = {"guests": [120], "hour": [7], "place": ["hall"]}
 SWING = {"seconds": [0.0, 0.5, 1.0], "x": [0, 1, 2], "y": [0, 1, 2], "z": [0, 1, 2]}
 CUES = "WEBVTT\n\n00:00.000 --> 00:02.000\nstir\n\n00:02.000 --> 00:03.000\npour\n"
 OPTIONS = b'{"top_k": 1}'
