@@ -51,6 +51,28 @@ def decode_waveform(container: Container, sample_rate: int, limits: Limits) -> W
     return Waveform(samples=samples, sample_rate=sample_rate, start_seconds=line.started_seconds)
 
 
+def cut_hops(
+    samples: NDArray[np.float32], place: int, num_hops: int, hop_samples: int, context_samples: int
+) -> NDArray[np.float32]:
+    """Cut a line of samples into hops that overlap by their context; silence where there are none.
+
+    Args:
+        samples: ``(L,)`` float32.
+        place: of the first one, counted from the first one of the first hop's context; negative where it lies before.
+        num_hops: to cut.
+        hop_samples: between the starts of two hops.
+        context_samples: that a hop has more than that.
+
+    Returns:
+        ``(num_hops, hop_samples + context_samples)`` float32, of its own.
+    """
+    line = np.zeros(num_hops * hop_samples + context_samples, dtype=np.float32)
+    known = samples[max(0, -place) : max(0, len(line) - place)]
+    line[max(0, place) : max(0, place) + len(known)] = known
+    windows = np.lib.stride_tricks.sliding_window_view(line, hop_samples + context_samples)[::hop_samples]
+    return windows.copy()  # the view is read-only, and of a single hop it is contiguous already
+
+
 def checked_sound(container: Container, limits: Limits) -> AudioStream:
     """The sound of a file, if what it declares can be decoded.
 

@@ -17,7 +17,7 @@ from typing import Any, Generic
 import numpy as np
 from numpy.typing import NDArray
 
-from handler.audio import decode_waveform
+from handler.audio import cut_hops, decode_waveform
 from handler.clip import Clip, ModalityStatus, Row, VectorSequence, Waveform, Words
 from handler.container import Container
 from handler.errors import ActivityError, LimitExceeded, NoUsableModality
@@ -300,15 +300,8 @@ def cut_samples(waveform: Waveform, schedule: Schedule, config: AudioConfig) -> 
     """
     hop_samples = round(schedule.stride_seconds * config.sample_rate)
     context = config.context_samples
-    length = schedule.num_hops * hop_samples + context
     lead = round((waveform.start_seconds - schedule.span.start_seconds) * config.sample_rate) + context // 2
-    padded = np.zeros(length, dtype=np.float32)
-    source_start, target_start = max(0, -lead), max(0, lead)
-    count = min(len(waveform.samples) - source_start, length - target_start)
-    if count > 0:
-        padded[target_start : target_start + count] = waveform.samples[source_start : source_start + count]
-    windows = np.lib.stride_tricks.sliding_window_view(padded, hop_samples + context)[::hop_samples]
-    return windows.copy()  # the view is read-only, and of a single hop it is contiguous already
+    return cut_hops(waveform.samples, lead, schedule.num_hops, hop_samples, context)
 
 
 def cut_words(words: Words, schedule: Schedule, limits: Limits, first_hop: int = 0) -> tuple[str, ...]:

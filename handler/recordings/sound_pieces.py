@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from handler.audio import checked_sound, decode_onto
+from handler.audio import checked_sound, cut_hops, decode_onto
 from handler.container import Container
 from handler.limits import Limits
 from handler.sound_line import SoundLine
@@ -62,15 +62,10 @@ class HopCutter:
 
     def take(self, num_hops: int) -> NDArray[np.float32]:
         """Give the next hops, ``(num_hops, P)`` float32; silence where nothing was put."""
-        length = num_hops * self._hop_samples + self._context_samples
-        line = np.zeros(length, dtype=np.float32)
-        known = self._samples[:length]
-        line[: len(known)] = known
+        hops = cut_hops(self._samples, 0, num_hops, self._hop_samples, self._context_samples)
         self._samples = self._samples[num_hops * self._hop_samples :].copy()
         self._next_hop += num_hops
-        width = self._hop_samples + self._context_samples
-        windows = np.lib.stride_tricks.sliding_window_view(line, width)[:: self._hop_samples]
-        return windows.copy()  # the view is read-only
+        return hops
 
 
 def decode_sound_pieces(

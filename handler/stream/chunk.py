@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from handler.audio import cut_hops
 from handler.clip import Clip, Cue, ModalityStatus, Words
 from handler.decode import ALWAYS_LISTED, cut_words, to_grey
 from handler.errors import LimitExceeded
@@ -216,7 +217,9 @@ class _Hops:
             return None
         if is_over:
             sound = sound.ended(audio.sample_rate, self.limits)
-        return np.stack([sound.cut(*self._samples(state, hop)) for hop in range(first, stop)])
+        begin, num_samples = self._samples(state, first)
+        context = audio.context_samples
+        return cut_hops(sound.samples, sound.first - begin, stop - first, num_samples - context, context)
 
     def _texts(self, state: StreamState, first: int, stop: int) -> tuple[str, ...] | None:
         words = self.found.words

@@ -72,14 +72,6 @@ class SoundState:
         skipped = min(max(0, first - self.first), len(self.samples))
         return replace(self, first=self.first + skipped, samples=self.samples[skipped:].copy())
 
-    def cut(self, first: int, count: int) -> NDArray[np.float32]:
-        """Samples ``first .. first + count - 1``, silence where there are none: ``(count,)`` float32."""
-        found = np.zeros(count, dtype=np.float32)
-        start, stop = max(first, self.first), min(first + count, self.num_samples)
-        if start < stop:
-            found[start - first : stop - first] = self.samples[start - self.first : stop - self.first]
-        return found
-
     def ended(self, sample_rate: int, limits: Limits) -> Self:
         """The state with what the resampler still holds, as if nothing followed; it goes on all the same."""
         line = SoundLine(sample_rate, _endless(limits), state=self.line)
