@@ -59,6 +59,8 @@ class Findings:
     peak_megabytes: float = 0.0
     last_megabytes: float = 0.0
     worker_deaths: int = 0
+    crashes: list[str] = field(default_factory=list)
+    """The cases whose decoder died, which is answered but worth a look."""
     faults: list[str] = field(default_factory=list)
     """What must not be, with the case that it came of."""
 
@@ -71,6 +73,8 @@ class Findings:
             self.faults.append(f"{seconds:.1f} s: {'; '.join(case.name for case in cases)}")
         for case, reply in zip(cases, replies, strict=True):
             self.codes[reply.code] += 1
+            if reply.code == "decoder_crashed":
+                self.crashes.append(case.name)
             if reply.code != "200" and (not 400 <= reply.status < 500 or " " in reply.code):
                 self.faults.append(f"{reply.code} ({reply.status}): {case.name}")
 
@@ -161,6 +165,7 @@ def report(findings: Findings, console: Console) -> None:
         f"{findings.last_megabytes - findings.idle_megabytes:+.0f} MB at the end"
     )
     console.print("slowest:", "; ".join(findings.slowest), markup=False, highlight=False)
+    console.print("decoder crashed:", "; ".join(findings.crashes) or "never", markup=False, highlight=False)
     for text in findings.broken[:50]:
         console.print("BROKEN:", text, markup=False, highlight=False)
 

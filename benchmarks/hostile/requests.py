@@ -107,6 +107,11 @@ def build_request(seed: Seed, content: bytes, random: np.random.Generator) -> Re
     return request
 
 
+def is_json(part: str, content: bytes) -> bool:
+    """Whether a part is sent with JSON's content type, upon which the server parses it."""
+    return part in ("tabular", "imu", "options", "body") and content.lstrip()[:1] in (b"{", b"[")
+
+
 def spoil(seed: Seed, random: np.random.Generator, others: Sequence[bytes]) -> bytes:
     """A mutant of a seed; of what is written in words by words as well as by bytes."""
     is_written = seed.part in ("text", "tabular", "imu", "options", "body", "state") and "Parquet" not in seed.name

@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol
 
 import httpx
 
-from benchmarks.hostile.requests import Request
+from benchmarks.hostile.requests import Request, is_json
 from cli.archive import build_archive
 from cli.record import ServerRecord
 from cli.server import ServeSettings, end_server, start_server
@@ -138,9 +138,13 @@ class ServerTarget:
         return list(self._threads.map(self._ask, requests))
 
     def _ask(self, request: Request) -> Reply:
-        sent: dict[str, Any] = {"files": {name: (name, content) for name, content in request.items()}}
+        kinds = {
+            name: "application/json" if is_json(name, content) else "application/octet-stream"
+            for name, content in request.items()
+        }
+        sent: dict[str, Any] = {"files": {name: (name, content, kinds[name]) for name, content in request.items()}}
         if request.keys() == {"body"}:
-            sent = {"content": request["body"], "headers": {"Content-Type": "application/octet-stream"}}
+            sent = {"content": request["body"], "headers": {"Content-Type": kinds["body"]}}
         try:
             response = self._client.post(f"{self._record.inference_url}/predictions/{self._model}", **sent)
         except httpx.HTTPError:

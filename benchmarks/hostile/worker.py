@@ -8,6 +8,7 @@ import sys
 from multiprocessing.connection import Connection
 from typing import Any
 
+from benchmarks.hostile.requests import is_json
 from handler.cage.decoder import CagedDecoder
 from handler.limits import Limits
 from handler.pipeline import ActivityPipeline
@@ -36,16 +37,17 @@ def main() -> None:
 
 
 def _as_received(request: dict[str, bytes]) -> dict[str, Any]:
-    """As TorchServe hands it over: parts as they are, a body of JSON parsed where it parses."""
-    if request.keys() != {"body"}:
-        return {name: bytearray(content) for name, content in request.items()}
-    body = request["body"]
-    if body.lstrip()[:1] in (b"{", b"["):
-        try:
-            return {"body": json.loads(body)}
-        except (ValueError, RecursionError):
-            pass
-    return {"body": bytearray(body)}
+    """As TorchServe hands it over: what is sent as JSON is parsed where it parses."""
+    return {
+        name: _parsed(content) if is_json(name, content) else bytearray(content) for name, content in request.items()
+    }
+
+
+def _parsed(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        return bytearray(content)
 
 
 if __name__ == "__main__":

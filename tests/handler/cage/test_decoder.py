@@ -27,8 +27,10 @@ from handler.decoder import Decoder, LocalDecoder
 from handler.errors import ActivityError, DecoderCrashed, LimitExceeded, UndecodableMedia
 from handler.limits import HandlerSettings, Limits
 from handler.measures import Measures, measuring
+from handler.options import RequestOptions
 from handler.pipeline import ActivityPipeline
 from handler.recordings.pieces import Pieces
+from handler.request import ActivityRequest
 from handler.runtime import choose_runtime
 from tests.handler.recordings.test_pieces import check_same, request_of
 from tests.handler.requests import make_request, tiny_checkpoint
@@ -412,3 +414,32 @@ def test_without_memory_that_has_no_name_there_is_no_cage(monkeypatch: pytest.Mo
 def test_a_model_config_can_do_without(tmp_path: Path) -> None:
     assert HandlerSettings().cage
     assert build_decoder(tmp_path, HandlerSettings(cage=False), 1) is None
+
+
+def _nested(depth: int) -> Any:
+    value: Any = 1.0
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("table", "is_used"),
+    [
+        ({"seconds": [0.0, 1.0], "values": [[1, 2, 3], [4, 5, 10**20]]}, True),
+        ([[1.0, float("nan"), 3.0]], False),
+        ({"seconds": [float("-inf")], "values": [[1, 2, 3]]}, False),
+        (_nested(5), False),
+        (_nested(600), False),
+        (_nested(950), False),
+    ],
+)
+def test_a_table_that_the_server_has_parsed_crosses_or_is_refused_for_what_it_is(
+    every: CagedDecoder, table: Any, is_used: bool
+) -> None:
+    request = ActivityRequest(video=None, audio=None, text=None, options=RequestOptions(), vectors={"imu": table})
+    if is_used:
+        assert whole(every.pieces(request, LIMITS)).vectors.keys() == {"imu"}
+        return
+    with pytest.raises(UndecodableMedia):
+        whole(every.pieces(request, LIMITS))
