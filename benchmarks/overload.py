@@ -81,7 +81,7 @@ class Overload:
 
     sent_a_second: float
     goodput: float
-    """Good answers a second while requests came."""
+    """Good answers a second, until the last of them."""
     good_seconds: tuple[float, float]
     """Their 50th and 99th percentile."""
     refused: int
@@ -200,7 +200,7 @@ async def _overload(ask: Ask, plan: Plan, peak: Peak, body: bytes) -> Overload:
     )
     return Overload(
         sent_a_second=len(replies) / (ended - began),
-        goodput=sum(reply.ended <= ended for reply in good) / (ended - began),
+        goodput=len(good) / (max([ended, *(reply.ended for reply in good)]) - began),
         good_seconds=_percentiles(good),
         refused=len(refused),
         refused_seconds=_percentiles(refused),
