@@ -150,7 +150,7 @@ def main(arguments: Sequence[str]) -> None:
     channel = Channel(socket.socket(fileno=control), outgoing, incoming, MAX_MESSAGE_BYTES)
     _, values = channel.receive()
     config, limits = ModelConfig.model_validate(values["config"]), Limits.model_validate(values["limits"])
-    warm_up(config, limits)
+    warm_up(config)
     gc.collect()
     gc.freeze()  # what is here already need not be copied for every child
     told: dict[str, Any] = {"modules": sorted({name.partition(".")[0] for name in sys.modules})}

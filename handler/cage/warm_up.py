@@ -24,16 +24,17 @@ from models.encoder_config import ImageConfig, VideoConfig
 
 _WORDS = b"WEBVTT\n\n00:00.000 --> 00:01.000\n<b>warm</b> &amp; up\n"
 _RATE = 16_000
-_LATE_MODULES = ("numpy.ma",)
+_LATE_MODULES = ("numpy.ma", "encodings.utf_8_sig", "encodings.utf_16_le")
 """What is imported by the first call of some function."""
 
 
-def warm_up(config: ModelConfig, limits: Limits) -> None:
+def warm_up(config: ModelConfig) -> None:
     """Decode once what the model takes, and import what other files would need.
+
+    The limits are the usual ones: with those of a service, which may be narrow, some of it might not be reached.
 
     Args:
         config: the model's.
-        limits: those of requests.
     """
     for module in pkgutil.walk_packages(av.__path__, "av."):  # some are imported by the first stream of their kind
         if not module.name.endswith("__main__"):
@@ -54,7 +55,7 @@ def warm_up(config: ModelConfig, limits: Limits) -> None:
     with (
         providing_geometry(_no_geometry),
         suppress(ActivityError, ModalityFailed),
-        decode_pieces(request, config, limits, hops_per_piece=1) as opened,
+        decode_pieces(request, config, Limits(), hops_per_piece=1) as opened,
     ):
         for _ in opened.pieces:
             pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from ts.protocol.otf_message_handler import create_predict_response
 
 from handler import measures, runtime
 from handler.activity_handler import ActivityHandler
+from handler.cage import decoder
+from handler.cage.decoder import CagedDecoder
 from models.checkpoint import save_checkpoint
 from models.settings import SettingsError
 from tests.handler.requests import tiny_checkpoint, tiny_pipeline
@@ -29,6 +32,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def make_context(folder: Path, *, gpu_id: int | None = None, yaml: dict[str, Any] | None = None) -> Any:
     return Context("activity", str(folder), {}, 8, gpu_id, "0.12.0", model_yaml_config=yaml)
+
+
+@pytest.fixture(autouse=True)
+def decoded_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests start many handlers: only those that are about the cage build one."""
+    monkeypatch.setattr(decoder, "build_decoder", lambda *_: None)
 
 
 def started(folder: Path, yaml: dict[str, Any] | None = None) -> ActivityHandler:
@@ -172,10 +181,15 @@ def test_without_limits_in_the_yaml_the_defaults_hold(yaml: dict[str, Any] | Non
     assert started(folder, yaml).pipeline.limits.max_duration_seconds == 600.0
 
 
-def test_the_yamls_limits_hold(folder: Path) -> None:
+@pytest.mark.parametrize("caged", [True, False])
+def test_the_yamls_limits_hold(folder: Path, monkeypatch: pytest.MonkeyPatch, *, caged: bool) -> None:
+    if caged:
+        monkeypatch.undo()
     handler = started(folder, {"minWorkers": 1, "handler": {"limits": {"max_text_characters": 5}}})
-    context = with_requests(make_context(folder), ["a", "b"])
-    bodies = handler.handle([{"text": "stir it"}, {"text": "stir"}], context)
+    with closing(handler.pipeline.decoder) if isinstance(handler.pipeline.decoder, CagedDecoder) else nullcontext():
+        assert isinstance(handler.pipeline.decoder, CagedDecoder) == caged
+        context = with_requests(make_context(folder), ["a", "b"])
+        bodies = handler.handle([{"text": "stir it"}, {"text": "stir"}], context)
     assert context.get_response_status(0) == (413, "Content Too Large")
     assert "the limit is 5" in json.loads(bodies[0])["message"]
     assert json.loads(bodies[1])["status"] == 200
@@ -184,7 +198,7 @@ def test_the_yamls_limits_hold(folder: Path) -> None:
 def test_an_unknown_limit_names_the_known_ones(folder: Path) -> None:
     with pytest.raises(SettingsError, match=r"handler: unknown key 'limits\.max_byte' \(known keys: .*max_bytes, "):
         started(folder, {"handler": {"limits": {"max_byte": 5}}})
-    with pytest.raises(SettingsError, match=r"unknown key 'limit' \(known keys: limits\)"):
+    with pytest.raises(SettingsError, match=r"unknown key 'limit' \(known keys: cage, limits, requests_per_child\)"):
         started(folder, {"handler": {"limit": {}}})
     with pytest.raises(SettingsError, match=r"'limits\.max_bytes' is 0: input should be greater than or equal to 1"):
         started(folder, {"handler": {"limits": {"max_bytes": 0}}})
