@@ -34,7 +34,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.asking import Clients, Ledger, ways_to
+from benchmarks.asking import Ask, Clients, Ledger, ways_to
 from benchmarks.known_requests import KnownRequest, make_requests
 from cli.archive import build_archive
 from cli.front import Front, running_front
@@ -168,6 +168,7 @@ def measure(
     front: Front | None,
     plan: Plan,
     *,
+    ways: Sequence[tuple[str, Ask]] | None = None,
     report: Callable[[str], None] = print,
 ) -> Report:
     """Kill workers of a running server under load.
@@ -177,12 +178,14 @@ def measure(
         requests: what the clients ask.
         front: nginx before it, which half of the clients go through.
         plan: who is killed how often.
+        ways: the clients; by default as many as planned, by REST and gRPC, half of them through the front.
         report: gets a line for each kill.
     """
     with build_management(record) as management:
         batch_size = management.describe(record.model)[0].batch_size
-    with Clients(ways_to(record, front, plan.clients), requests) as asking:
-        time.sleep(min(1.0, plan.every_seconds))
+    with Clients(ways or ways_to(record, front, plan.clients), requests) as asking:
+        while asking.ledger.answered < plan.clients and not asking.ledger.failed:  # the first ones connect
+            time.sleep(POLL_SECONDS)
         done = kill_workers(record, asking, front, plan, report=report)
     return Report(done, asking.ledger, batch_size, plan.max_restore_seconds)
 
