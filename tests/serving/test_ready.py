@@ -68,7 +68,7 @@ def test_it_is_false_soon_after_the_last_worker_died_and_true_once_another_is_pr
 def test_a_killed_worker_costs_a_batch_at_most_and_with_its_own_retry_no_client_anything(
     server: ServerRecord, front: Front, pipeline: ActivityPipeline
 ) -> None:
-    plan = Plan(kills=1, every_seconds=RESTART_SECONDS, workers=1, max_restore_seconds=RESTART_SECONDS)
+    plan = Plan(1, RESTART_SECONDS, workers=1, max_restore_seconds=RESTART_SECONDS, signal_number=signal.SIGSEGV)
     ways = dict(ways_to(server, front, 4))
     clients = [("REST, front", ways["REST, front"])] * 6 + [("gRPC, direct", ways["gRPC, direct"])] * 2
     log = Path(server.run_dir) / "front/access.log"
