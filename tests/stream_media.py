@@ -15,7 +15,7 @@ from typing import Any
 import av
 import numpy as np
 
-from tests.media import X264, Picture, add_picture, build_frame
+from tests.media import X264, Picture, add_picture, build_frame, priority_kept
 
 LONG_GOP = (*X264, ("bf", "3"), ("g", "250"))
 """One long group of pictures with B frames: any cut is inside it."""
@@ -47,7 +47,7 @@ def record(
 ) -> bytes:
     """A recording whose picture and sound come in the order of their times, as a camera writes them."""
     file = io.BytesIO()
-    with av.open(file, "w", format=container, options=dict(options)) as output:
+    with priority_kept(), av.open(file, "w", format=container, options=dict(options)) as output:
         video: Any = None if picture is None else add_picture(output, picture)
         audio: Any = None if sound is None else _add_sound(output, sound)
         times = [] if picture is None else picture.times_seconds.tolist()
