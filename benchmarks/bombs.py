@@ -5,8 +5,8 @@
 
 Each bomb is sent alone. The memory is that of the worker and of all that descend from it, beyond what they had before
 the bomb, at its most; the worker must be the same process before and after, and answers with a code. At most 10 s and
-150 MB are allowed, but for what truly lasts longer, and for an index that a header makes grow track by track: that the
-cage alone bounds, by ``max_decode_bytes``.
+150 MB are allowed, but for what truly lasts longer, for an index that a header makes grow track by track, which the
+cage alone bounds (``max_decode_bytes``), and for JSON that the server itself parses.
 """
 
 from __future__ import annotations

@@ -48,8 +48,9 @@ from models.encoder_config import AudioConfig, VectorConfig, VideoConfig
 ALWAYS_LISTED: tuple[Modality, ...] = ("video", "audio", "text")
 """Modalities whose status every answer says; of the others those that the model has or the request sent."""
 
-_TEXT_ON_HOPS = 50
-"""How often the characters of as long a text as is allowed may stand on hops: subtitles do so some ten times."""
+_TEXT_ON_HOPS = 25
+"""How often the characters of as long a text as is allowed may stand on hops: subtitles do so some ten times. What is
+more might not cross from a decode child, whose answers have at most :data:`handler.strict_json.MAX_VALUES` commas."""
 
 
 @dataclass(frozen=True)

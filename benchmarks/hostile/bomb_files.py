@@ -249,7 +249,7 @@ def staggered_cues(count: int = 80, seconds: int = 590) -> bytes:
     return ("WEBVTT\n\n" + "".join(f"{start} --> {stop}\n{start} {words}\n\n" for start in starts)).encode()
 
 
-def many_boxes(count: int = 4_000_000) -> bytes:
+def many_boxes(count: int = 1_000_000) -> bytes:
     """An mp4 with as many empty boxes after it."""
     return _mp4() + _atom(b"free") * count
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -24,10 +23,6 @@ Values = dict[str, Any]
 _ARRAYS = ("frames", "samples", "image", "depth")
 
 
-_MAX_DEPTH = 4
-"""Of a table in JSON: an object of lists of rows."""
-
-
 def request_values(request: ActivityRequest) -> Values:
     """What of a request is decoded."""
     parts = {name: getattr(request, name) for name in MODALITIES}
@@ -41,29 +36,19 @@ def request_of(values: Values) -> ActivityRequest:
 
 def _plain(content: Any) -> Any:
     if isinstance(content, Mapping | list):
-        return content if _is_plain(content) else _as_text(content)
+        return _as_text(content)
     return bytes(content) if isinstance(content, bytearray | memoryview) else content
 
 
-def _is_plain(table: Any) -> bool:
-    """Whether JSON that the server has parsed is what strict JSON can say, and no deeper than a table is."""
-    level = [table]
-    for _ in range(_MAX_DEPTH):
-        inner = [value for it in level for value in (it.values() if isinstance(it, Mapping) else it)]
-        if not all(math.isfinite(value) for value in inner if isinstance(value, float)):
-            return False
-        level = [value for value in inner if isinstance(value, Mapping | list)]
-        if not level:
-            return True
-    return False
+def _as_text(table: Any) -> bytes:
+    """A table that the server has parsed, as text again.
 
-
-def _as_text(table: Any) -> str:
-    """What is no table, as text: the child refuses it for what it is."""
+    The child bounds it before it parses it, and refuses what is no table for what it is.
+    """
     try:
-        return json.dumps(table)
+        return json.dumps(table, separators=(",", ":")).encode("ascii")
     except RecursionError:
-        return "[" * 10_000  # nested as deeply as that is
+        return b"[" * 10_000  # nested as deeply as that is
 
 
 def _plain_all(contents: Mapping[Modality, Any]) -> Values:

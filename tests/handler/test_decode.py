@@ -286,8 +286,8 @@ def test_a_word_that_many_cues_repeat_is_said_once_and_in_order() -> None:
 
 def test_cues_that_last_long_are_bounded_by_what_stands_on_all_hops() -> None:
     schedule = build_schedule(Span(0.0, 600.0), WindowConfig())
-    limits = Limits(max_text_characters=120)
-    cues = [Cue(0.0, 600.0, "stir")] * (50 * 120 // (4 * schedule.num_hops))
+    limits = Limits(max_text_characters=240)
+    cues = [Cue(0.0, 600.0, "stir")] * (25 * 240 // (4 * schedule.num_hops))
     assert set(cut_words(Words(cues=tuple(cues)), schedule, limits)) == {"stir"}
     with pytest.raises(LimitExceeded, match="more than 6000 characters") as caught:
         cut_words(Words(cues=(*cues, cues[0])), schedule, limits)

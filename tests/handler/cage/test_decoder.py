@@ -432,6 +432,7 @@ def _nested(depth: int) -> Any:
         (_nested(5), False),
         (_nested(600), False),
         (_nested(950), False),
+        ([[1, 2, 3]] * 1_000_000, False),
     ],
 )
 def test_a_table_that_the_server_has_parsed_crosses_or_is_refused_for_what_it_is(
