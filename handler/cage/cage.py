@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -30,8 +31,8 @@ the request, and else ends the conversation."""
 _MAX_ANSWER_BYTES = 4 * 2**30
 """Of what a child says; what it may write is bounded by its own limits."""
 _START_SECONDS = 120.0
-_HAND_OVER_SECONDS = 20.0
-"""How long the fork server may take to fork one more child."""
+_HAND_OVER_SECONDS = 5.0
+"""How long the fork server may take to fork one more child: milliseconds, unless it is stopped. All requests wait."""
 _KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR", "PYTHONHOME", "PYTHONUTF8")
 """Of the worker's environment: keys and tokens are none of a decoder's."""
 
@@ -124,6 +125,13 @@ class Child:
         finally:
             budget.seconds -= time.monotonic() - started
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is gone."""
+        watched = select.poll()
+        watched.register(self._pidfd, select.POLLIN)
+        return bool(watched.poll(0))
+
     def kill(self) -> None:
         """End it, whatever it is at."""
         with suppress(ProcessLookupError):
@@ -192,16 +200,22 @@ class Cage:
         with self._lock:
             return self._ready()
 
-    def child(self) -> Child:
+    def child(self, *, fresh: bool = False) -> Child:
         """A child that is at nothing.
+
+        Args:
+            fresh: it has decoded nothing before.
 
         Raises:
             WireError: the fork server does not start.
             OSError: nor does it anew.
         """
         with self._lock:
-            if self._idle:
-                return self._idle.pop()
+            while self._idle and not fresh:
+                child = self._idle.pop()
+                if not child.has_ended:
+                    return child
+                child.close()  # killed while it waited: of what, no request is to blame
             try:
                 return self._hand_over()
             except (WireError, OSError):
@@ -239,7 +253,9 @@ class Cage:
             child.close()
         self._idle.clear()
         self._control.close()
+        self._process.kill()  # it may be stopped
         self._process.wait()
+        self._let_go()
 
     def _hand_over(self) -> Child:
         self._ready()
@@ -256,12 +272,16 @@ class Cage:
                 raise WireError("the fork server did not start")
             self._control.settimeout(_HAND_OVER_SECONDS)
             self._modules = frozenset(told["modules"])
-            for descriptor in self._started_with:
-                os.close(descriptor)
+            self._let_go()
         return self._modules
 
+    def _let_go(self) -> None:
+        """Close the memory that the fork server was told things in, which it may have died before it read."""
+        for descriptor in self._started_with:
+            os.close(descriptor)
+        self._started_with = ()
+
     def _restart(self) -> None:
-        self._process.kill()
         self._end()
         self._modules = None
         self._process, self._control = self._start()
@@ -269,7 +289,7 @@ class Cage:
     def _start(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
         control, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         asked, answered = os.memfd_create("activity-asked"), os.memfd_create("activity-answered")
-        self._started_with = asked, answered
+        self._started_with: tuple[int, ...] = asked, answered
         descriptors = its.fileno(), answered, asked
         process = subprocess.Popen(  # noqa: S603 - this interpreter, and numbers
             [sys.executable, "-m", "handler.cage.server", *map(str, descriptors)],

@@ -37,7 +37,8 @@ from models.checkpoint import read_description
 from models.config import Modality, ModelConfig
 
 _TRIES = 2
-"""Children that may die of a request: one may have been killed for want of memory elsewhere."""
+"""Children that may die of a request: one may have been killed for want of memory elsewhere, or die of what it decoded
+before; the last one has decoded nothing else."""
 Parsed = TypeVar("Parsed")
 
 
@@ -150,7 +151,8 @@ def _begin(
     asked = values | {"limits": limits.model_dump(mode="json")}
     for left in reversed(range(_TRIES)):
         with ExitStack() as attempt:
-            talk = _Talk(decoder.config, attempt.enter_context(decoder.cage.child()), limits, transcribe)
+            child = attempt.enter_context(decoder.cage.child(fresh=left == 0))
+            talk = _Talk(decoder.config, child, limits, transcribe)
             try:
                 _, answer = talk.ask(kind, asked)
             except DecoderCrashed:

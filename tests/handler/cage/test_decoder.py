@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -192,7 +193,7 @@ def test_neither_server_nor_child_has_torch_or_the_workers_secrets(monkeypatch: 
 def test_a_child_is_confined(tiny: CagedDecoder) -> None:
     whole(tiny.pieces(REQUEST, LIMITS))
     children = children_of(tiny)
-    assert len(children) >= 2
+    assert children
     for pid, child in children.items():
         limits = Path(f"/proc/{pid}/limits").read_text()
         found = {line[:25].strip(): line[25:].split()[:2] for line in limits.splitlines()[1:]}
@@ -256,6 +257,7 @@ def test_a_request_outlives_one_child(number: int, tiny: CagedDecoder, monkeypat
     assert clip.frames is not None
     assert len(sent) == 1
     assert measures.children == {"crashed": 1, "ok": 1}
+    assert tiny.cage._idle[-1].num_requests == 1  # the second one had decoded nothing before
 
 
 def test_a_request_of_which_two_children_die_is_an_error(tiny: CagedDecoder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,7 +278,7 @@ def test_a_child_that_overstays_is_killed(tiny: CagedDecoder, monkeypatch: pytes
         tiny.pieces(REQUEST, limits)
     assert 0.3 <= time.monotonic() - started < 3
     assert (caught.value.code, caught.value.status) == ("limit_decode_seconds", 413)
-    assert "0.3 s" in caught.value.message
+    assert re.search(r"longer than (0\.3|1\.5) s", caught.value.message)  # it may have said before how long it lasts
     assert measures.children == {"timeout": 1}
     assert len(sent) == 1
     assert whole(tiny.pieces(REQUEST, LIMITS)).frames is not None
