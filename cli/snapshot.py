@@ -61,6 +61,8 @@ class Load:
     """Mean of the requests of a batch, of as many as it may have."""
     padding: dict[str, float]
     """Of the hops and windows that were computed the part that only filled up a micro-batch, in [0, 1]."""
+    children_lost: dict[str, float]
+    """Decode children that crashed, or were killed for their memory or time, by why; those without are left out."""
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,8 @@ def measure_load(before: Scrape, after: Scrape, name: str, version: str) -> Load
     seconds = max(after.at_seconds - before.at_seconds, 1e-9)
     requests = increases(before, after, "activity_requests_total", **model)
     computed = increases(before, after, "activity_computed_total", **model)
+    ended = increases(before, after, "activity_decode_children_total", **model)
+    ended = {labels: count for labels, count in ended.items() if dict(labels)["reason"] != "ok"}
     batches = increase(before, after, "activity_batch_fill_ratio_count", **model)
     filled = increase(before, after, "activity_batch_fill_ratio_sum", **model)
     items = {dict(labels)["item"]: count for labels, count in computed.items() if count > 0}
@@ -185,6 +189,7 @@ def measure_load(before: Scrape, after: Scrape, name: str, version: str) -> Load
             item: increase(before, after, "activity_padding_total", **model, item=item) / count
             for item, count in items.items()
         },
+        children_lost={dict(labels)["reason"]: count for labels, count in ended.items() if count > 0},
     )
 
 

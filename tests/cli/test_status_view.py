@@ -12,7 +12,8 @@ from cli.status_view import live_view, text_lines
 
 WORKER = WorkerUse("9000", "READY", True, 11, 3725.0, Memory(800_000_000, 700_000_000))
 LOADING = WorkerUse("9001", "UNLOADING", False, None, None, None)
-LOAD = Load(2.0, {"ok": 3.5, "invalid_options": 0.5}, 42.0, (0.1, 0.25), None, 0.5, {"hop": 0.25, "window": 0.0625})
+PADDING = {"hop": 0.25, "window": 0.0625}
+LOAD = Load(2.0, {"ok": 3.5, "invalid_options": 0.5}, 42.0, (0.1, 0.25), None, 0.5, PADDING, {"crashed": 2})
 VERSION = VersionUse("activity", "1.0", True, 7, (WORKER, LOADING), LOAD)
 SECOND = VersionUse("[red]two", "2.0", False, 0, (), None)
 SNAPSHOT = Snapshot("2026-11-21T20:34:15.000+00:00", 5, 59.0, Memory(300_000_000, 250_000_000), (VERSION, SECOND))
@@ -39,6 +40,7 @@ def test_all_of_a_server_is_shown(width: int) -> None:
     assert "seconds of a request, 50 % / 95 % 0.1 / 0.25 -" in lines
     assert "real-time factor, 50 % / 95 % - -" in lines
     assert "padding hops 25%, windows 6% -" in lines
+    assert "decode children lost crashed 2 -" in lines
 
 
 def test_an_old_look_says_that_it_is_old() -> None:
@@ -49,8 +51,11 @@ def test_a_line_has_the_same() -> None:
     first, second = text_lines(SNAPSHOT)
     assert first == (
         "20:34:15 activity 1.0: 1 of 2 workers ready, 7 waiting, 4.00 requests/s (invalid_options 0.50, ok 3.50), "
-        "42.0 windows/s, seconds of a request 0.1 / 0.25, real-time factor -, memory 1100 MB"
+        "42.0 windows/s, seconds of a request 0.1 / 0.25, real-time factor -, decode children lost crashed 2, "
+        "memory 1100 MB"
     )
+    quiet = replace(SNAPSHOT, models=(replace(VERSION, load=replace(LOAD, children_lost={})),))
+    assert "decode children" not in text_lines(quiet)[0]
     assert second == "20:34:15 [red]two 2.0: 0 of 0 workers ready, 0 waiting, memory 1100 MB"
 
 
@@ -75,6 +80,9 @@ activity_requests_total{{{m},code="ok"}} {ok}
 activity_requests_total{{{m},code="unknown_part"}} 3
 activity_requests_total{{model_name="m",model_version="2",code="ok"}} {ok}
 activity_windows_total{{{m}}} {windows}
+activity_decode_children_total{{{m},reason="ok"}} {ok}
+activity_decode_children_total{{{m},reason="crashed"}} {batches}
+activity_decode_children_total{{{m},reason="memory"}} 3
 activity_computed_total{{{m},item="hop"}} {hops}
 activity_padding_total{{{m},item="hop"}} {padding}
 activity_batch_fill_ratio_count{{{m}}} {batches}
@@ -97,6 +105,7 @@ activity_request_seconds_bucket{{{m},le="+Inf"}} {ok}
         real_time_factor=None,
         batch_fill=0.25,
         padding={"hop": 0.25},
+        children_lost={"crashed": 4.0},
     )
     quiet = measure_load(after, after, "m", "1")
     assert (quiet.requests_per_second, quiet.batch_fill, quiet.padding) == ({}, None, {})
