@@ -187,6 +187,7 @@ class Cage:
         """They have decoded before, the last one latest."""
         self._is_closed = False
         self._modules: frozenset[str] | None = None
+        self._started_with: tuple[int, ...] = ()
         self._process, self._control = self._start()
 
     @property
@@ -289,7 +290,7 @@ class Cage:
     def _start(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
         control, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         asked, answered = os.memfd_create("activity-asked"), os.memfd_create("activity-answered")
-        self._started_with: tuple[int, ...] = asked, answered
+        self._started_with = asked, answered
         descriptors = its.fileno(), answered, asked
         process = subprocess.Popen(  # noqa: S603 - this interpreter, and numbers
             [sys.executable, "-m", "handler.cage.server", *map(str, descriptors)],
