@@ -32,13 +32,18 @@ import zipfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
+
+import yaml
 
 from cli.archive_check import write_sum
 from cli.archive_size import check_room, measure_archive
 from cli.canary import EXPECTED_NAME, FOLDER, OPTIONS, file_name
 from cli.errors import CommandError
 from cli.progress import say, step
+
+if TYPE_CHECKING:
+    from handler.limits import Limits
 
 PROJECT = Path(__file__).resolve().parent.parent
 PACKAGES = ("handler", "models")
@@ -95,8 +100,9 @@ def build_archive(
         version: the model's version, likewise.
 
     Raises:
-        CommandError: when the checkpoint is none, or name or version are not allowed.
+        CommandError: when the checkpoint is none, name or version are not allowed, or the settings are faulty.
     """
+    limits = read_limits(MODEL_CONFIG)
     output.parent.mkdir(parents=True, exist_ok=True)
     # A folder of its own: the archiver deletes <its temp folder>/<name> before it begins.
     with tempfile.TemporaryDirectory(prefix="activity-package-") as scratch:
@@ -105,12 +111,31 @@ def build_archive(
             staged = _stage_checkpoint(checkpoint, stage, name, version)
             stage_code(stage, needs_transformers=staged.needs_transformers)
         with step("Rendering the canary and asking the model"):
-            _stage_canary(stage)
+            _stage_canary(stage, limits)
         for file in staged.weights:
             (stage / file).unlink()
             (stage / file).touch()
         archived = _run_archiver(stage, Path(scratch), name=staged.name, version=staged.version)
         return _write_archive(archived, output, staged.weights)
+
+
+def read_limits(model_config: Path) -> Limits:
+    """The limits that an archive will be served with; a server with faulty settings would not start.
+
+    Args:
+        model_config: TorchServe's settings of the model.
+
+    Raises:
+        CommandError: its section ``handler`` has a key or a value that it cannot have.
+    """
+    from handler.limits import HandlerSettings  # noqa: PLC0415
+    from models.settings import SettingsError  # noqa: PLC0415
+
+    section = yaml.safe_load(model_config.read_text(encoding="utf-8")).get("handler") or {}
+    try:
+        return HandlerSettings.read(section, source=f"{model_config}, handler").limits
+    except SettingsError as exc:
+        raise CommandError(str(exc), remedy="handler/limits.py says what each setting is.") from exc
 
 
 @dataclass(frozen=True)
@@ -183,13 +208,13 @@ def _stage_checkpoint(checkpoint: Path, stage: Path, name: str | None, version: 
     return _Staged(identity["name"], identity["version"], weights, needs_transformers(description.config))
 
 
-def _stage_canary(stage: Path) -> None:
+def _stage_canary(stage: Path, limits: Limits) -> None:
     from cli.canary_parts import choose_options, render_parts  # noqa: PLC0415 - it imports torch
     from handler.pipeline import ActivityPipeline  # noqa: PLC0415
     from models.settings import SettingsError  # noqa: PLC0415
 
     try:
-        pipeline = ActivityPipeline.from_checkpoint(stage)
+        pipeline = ActivityPipeline.from_checkpoint(stage, limits=limits)
     except SettingsError as exc:
         raise CommandError(
             str(exc), remedy="The checkpoint does not fit this version of the code; train it again."
@@ -202,7 +227,8 @@ def _stage_canary(stage: Path) -> None:
     if response.status != 200:
         raise CommandError(
             f"The model does not answer the canary: {response.body.decode('utf-8')}",
-            remedy="The checkpoint does not fit this version of the code; train it again.",
+            remedy="The checkpoint does not fit this version of the code: train it again. Or the limits in "
+            f"{MODEL_CONFIG.name} are too narrow for a clip.",
         )
     folder = stage / FOLDER
     folder.mkdir()

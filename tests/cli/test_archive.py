@@ -18,6 +18,7 @@ from cli.archive import (
     REQUIREMENTS,
     ArchiveSummary,
     build_archive,
+    read_limits,
     select_requirements,
 )
 from cli.archive_check import check_archive
@@ -128,6 +129,22 @@ def test_the_checkpoints_own_name_is_the_default(checkpoint: Path, tmp_path: Pat
 def test_the_settings_are_the_shipped_ones(archive: ArchiveSummary) -> None:
     shipped = (PROJECT / "config" / "model-config.yaml").read_text(encoding="utf-8")
     assert yaml.safe_load(read(archive, "model-config.yaml")) == yaml.safe_load(shipped)
+
+
+def test_settings_that_no_server_starts_with_are_not_packaged(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, output = tmp_path / "model-config.yaml", tmp_path / "a.mar"
+    monkeypatch.setattr("cli.archive.MODEL_CONFIG", config)
+    config.write_text("handler:\n  limits: {max_frame: 3}\n  cage: true\n", encoding="utf-8")
+    with pytest.raises(CommandError, match=r"model-config\.yaml, handler: unknown key 'limits.max_frame'"):
+        build_archive(checkpoint, output)
+    config.write_text("handler: {limits: {max_bytes: 3}}\n", encoding="utf-8")
+    assert read_limits(config).max_bytes == 3
+    with pytest.raises(CommandError, match="limit_bytes") as raised:
+        build_archive(checkpoint, output)
+    assert "too narrow" in raised.value.remedy
+    assert not output.exists()
 
 
 def test_the_same_input_gives_the_same_bytes(archive: ArchiveSummary, checkpoint: Path, tmp_path: Path) -> None:
