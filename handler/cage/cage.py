@@ -188,7 +188,6 @@ class Cage:
         self._is_closed = False
         self._modules: frozenset[str] | None = None
         self._started_with: tuple[int, ...] = ()
-        self._started_with: tuple[int, ...] = ()
         self._process, self._control = self._start()
 
     @property
