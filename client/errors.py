@@ -109,7 +109,7 @@ def refused(address: str) -> Refused:
     return Refused(
         f"The server at {address} refused the token.",
         remedy="Pass the key that the server's key_file.json holds for inference or for management: "
-        "it is new at each start of the server.",
+        "it is new at each start of the server. Or that of the front's --inference-key-file, which stays.",
     )
 
 

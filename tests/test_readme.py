@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 import typer.main
+import yaml
 
 from cli.app import app
+from handler.limits import HandlerSettings
 from handler.options import RequestOptions
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -50,6 +52,13 @@ def test_it_lists_every_option_of_a_request() -> None:
         name for row in re.findall(r"^\| (`.*?) \|", table, flags=re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
     }
     assert listed == set(RequestOptions.model_fields)
+
+
+def test_the_settings_that_it_shows_are_read() -> None:
+    (block,) = (block for language, block in BLOCKS if language == "yaml")
+    settings = HandlerSettings.read(yaml.safe_load(block)["handler"], source="README.md")
+    assert (settings.limits.max_decode_seconds, settings.requests_per_child) == (3, 1)
+    assert set(HandlerSettings.model_fields) == set(yaml.safe_load(block)["handler"])
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))

@@ -119,7 +119,7 @@ class Child:
             self.kill()
             raise LimitExceeded(
                 "decode_seconds",
-                f"decoding took longer than {budget.total:.1f} s, and the limit is that",
+                f"decoding took longer than {budget.total:.6g} s, and the limit is that",
                 remedy="Send a shorter clip, a smaller picture, or one of a codec that is faster to decode.",
             ) from None
         finally:

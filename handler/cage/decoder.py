@@ -1,4 +1,4 @@
-"""Decodes each request in a small process of its own, which is killed when it has answered, dies or overstays."""
+"""Decodes each request in a small process, which is killed when it overstays or anything is wrong with its answer."""
 
 from __future__ import annotations
 
