@@ -91,9 +91,11 @@ class _Names:
     def check(self, values: Mapping[str, Any], kind: Literal["part", "field"]) -> None:
         unknown = sorted(str(name) for name in values if name not in self.known)
         if unknown:
+            remedy = f"Rename or leave out the {kind}; names are case-sensitive."
+            if not unknown[0].isprintable():  # a file that was sent as a form, as curl does without a content type
+                remedy = "A file that is the whole body needs its type, such as Content-Type: video/mp4."
             raise UnknownPart(
-                f"unknown {kind} {unknown[0][:60]!r} (known {kind}s: {', '.join(self.known)})",
-                remedy=f"Rename or leave out the {kind}; names are case-sensitive.",
+                f"unknown {kind} {unknown[0][:60]!r} (known {kind}s: {', '.join(self.known)})", remedy=remedy
             )
 
 

@@ -197,6 +197,12 @@ def test_an_unknown_part_names_the_known_ones(raw: dict[str, Any], unknown: str)
     error = refusal(raw, UnknownPart)
     assert error.message == message
     assert (error.status, error.code) == (400, "unknown_part")
+    assert error.remedy == f"Rename or leave out the {kind}; names are case-sensitive."
+
+
+def test_a_file_that_came_as_a_form_is_told_to_come_with_its_type() -> None:
+    error = refusal({"\0\0\0 ftypisom": b"x"}, UnknownPart)
+    assert error.remedy == "A file that is the whole body needs its type, such as Content-Type: video/mp4."
 
 
 @pytest.mark.parametrize(
