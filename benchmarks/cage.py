@@ -1,6 +1,7 @@
 """What does the cage cost a good request?
 
-    python -m benchmarks.cage --media ../shared/media
+    python -m benchmarks.cage
+    python -m benchmarks.cage --media FOLDER
 
 Each clip is answered by two pipelines of this process in turn, one that decodes in it and one whose decode runs in
 children (:mod:`handler.cage`), round after round; the answers are compared first. Without ``--media`` it makes clips.
