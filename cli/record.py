@@ -114,12 +114,13 @@ class ServerRecord:
         """The record in ``run_dir``, or None when there is none.
 
         Raises:
-            CommandError: when the file is there and is no record, or the folder cannot be read.
+            CommandError: when the file is there and is no record, or another folder's, or the folder cannot be read.
         """
         path = record_path(run_dir)
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
-            return cls(**{**values, "ports": Ports(**values["ports"])})
+            record = cls(**{**values, "ports": Ports(**values["ports"])})
+            its_own = Path(record.run_dir).resolve() == run_dir.resolve()
         except FileNotFoundError:
             return None
         except OSError as exc:
@@ -129,6 +130,12 @@ class ServerRecord:
                 f"{path} is no record of a server.",
                 remedy="It was written by another version or by hand: remove it once no server of it runs.",
             ) from exc
+        if not its_own:  # to stop an old server by a copy of its folder would take from a new one what lies there
+            raise CommandError(
+                f"{path} is the record of a server of another folder, {record.run_dir}.",
+                remedy="The folder was copied or moved: name the one it was started in, or remove this file.",
+            )
+        return record
 
 
 def unusable(run_dir: Path, error: OSError) -> CommandError:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,18 @@ def test_a_file_that_is_no_record_is_refused(tmp_path: Path, content: str) -> No
     (tmp_path / "server.json").write_text(content)
     with pytest.raises(CommandError, match="is no record of a server"):
         ServerRecord.read(tmp_path)
+
+
+def test_a_copy_of_a_run_folder_is_not_taken_for_it(tmp_path: Path) -> None:
+    first, copied, link = tmp_path / "first", tmp_path / "copied", tmp_path / "link"
+    first.mkdir()
+    record = build_record(first)
+    record.write()
+    shutil.copytree(first, copied)
+    link.symlink_to(first)
+    with pytest.raises(CommandError, match="of a server of another folder"):
+        ServerRecord.read(copied)
+    assert ServerRecord.read(link) == record
 
 
 def test_a_run_folder_that_is_none_is_said(tmp_path: Path) -> None:
