@@ -68,9 +68,9 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerRecord]:
     end_server(record)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def every(server: ServerRecord, model_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A tiny model of all modalities, registered with the server."""
+    """A tiny model of all modalities, registered with the server for as long as a file's tests run."""
     folder = tmp_path_factory.mktemp("every")
     description = CheckpointDescription(name="tiny", version="0.1", config=EVERY)
     save_checkpoint(folder, description, tiny_model(EVERY), tiny_tokenizer())

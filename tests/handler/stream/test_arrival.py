@@ -32,7 +32,7 @@ def test_what_needs_too_much_memory_is_not_used(step: str, unused: str, monkeypa
     assert answer["status"] == 200, answer
     modalities = answer["modalities"]
     assert [name for name in ("video", "audio") if not modalities[name]["used"]] == [unused]
-    assert modalities[unused]["code"] == "undecodable_media"
+    assert modalities[unused]["code"] == "limit_memory"
     assert modalities[unused]["reason"] == "decoding needs more memory than is allowed"
 
 
