@@ -30,5 +30,15 @@ def test_each_name_is_written_so_that_it_is_found() -> None:
     assert len(re.findall(r"::test_", TEXT)) == len(re.findall(r"`tests/[\w/]+\.py::test_\w+`", TEXT))
 
 
+def test_each_attack_that_it_names_is_a_script() -> None:
+    table = TEXT.split("\n## Attack it yourself\n")[1].split("\n## ")[0]
+    named = [
+        name for row in re.findall(r"^\| (`.*?) \|", table, flags=re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
+    ]
+    assert len(named) == 12
+    scripts = {name: ROOT / "benchmarks" / f"{name}.py" for name in named}
+    assert [name for name, path in scripts.items() if "argparse" not in path.read_text(encoding="utf-8")] == []
+
+
 def test_the_readme_leads_there() -> None:
     assert "(SECURITY.md)" in (ROOT / "README.md").read_text(encoding="utf-8")

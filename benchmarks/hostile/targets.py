@@ -21,7 +21,6 @@ from benchmarks.hostile.requests import Request, is_json
 from cli.archive import build_archive
 from cli.record import ServerRecord
 from cli.server import ServeSettings, end_server, start_server
-from client.management import ManagementClient
 from models.checkpoint import CheckpointDescription, save_checkpoint
 from tests.models.every import EVERY
 from tests.models.tiny import tiny_model, tiny_tokenizer
@@ -176,22 +175,6 @@ def running_target(name: TargetName, batch_size: int) -> Iterator[Target]:
         finally:
             server.close()
             end_server(record)
-
-
-@contextmanager
-def registered_target(record: ServerRecord, model_store: Path, batch_size: int) -> Iterator[ServerTarget]:
-    """The same model registered with a server that runs."""
-    with tempfile.TemporaryDirectory() as folder:
-        archive = build_every_archive(Path(folder)).rename(model_store / "hostile.mar")
-    with ManagementClient(record.management_url, record.tokens().management) as management:
-        management.register(archive.name, workers=1)
-        target = ServerTarget(record, "tiny", batch_size)
-        try:
-            yield target
-        finally:
-            target.close()
-            management.unregister("tiny")
-            archive.unlink()
 
 
 def build_every_archive(folder: Path) -> Path:
