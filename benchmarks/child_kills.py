@@ -149,8 +149,8 @@ def main() -> None:
                 report = hit_children(record, requests, name, arguments.times or TIMES[name], seed=arguments.seed)
                 ledger, failed = report.ledger, dict(report.ledger.failed)
                 console.print(
-                    f"SIG{name} to {report.hits} children: {ledger.answered} requests answered, {ledger.lost} lost "
-                    f"{failed or ''}, {ledger.mixed_up} mixed up, {ledger.changed} changed",
+                    f"SIG{name} to {report.hits} children: {ledger.answered} requests answered, {ledger.lost} lost"
+                    f"{f' {failed}' if failed else ''}, {ledger.mixed_up} mixed up, {ledger.changed} changed",
                     highlight=False,
                     markup=False,
                 )

@@ -40,9 +40,9 @@ def status(
 ) -> None:
     """Show the server of this run folder: ports, models, versions, queues, and each worker's state, age and memory.
 
-    RSS is the memory that a process has in use; of PSS what it shares with others counts for its part. With --watch
-    the requests by outcome, windows and times of each interval are shown as well; where the output is no terminal a
-    line a look. Ends with 1 when no server runs.
+    RSS is the memory that a worker has in use with its decode processes; of PSS what they share with others counts for
+    its part. With --watch the requests by outcome, windows, times and decode processes that were lost are shown too, of
+    each interval; where the output is no terminal a line a look. Ends with 1 when no server runs.
 
     [bold]Examples[/bold]
 

@@ -78,7 +78,7 @@ def load_table(snapshot: Snapshot) -> Table:
         "real-time factor, 50 % / 95 %": lambda load: _pair(load.real_time_factor),
         "batches' fill": lambda load: NOTHING if load.batch_fill is None else f"{load.batch_fill:.0%}",
         "padding": _padding,
-        "decode children lost": _lost,
+        "decode processes lost": _lost,
     }
     for title, say in rows.items():
         table.add_row(title, *(NOTHING if load is None else say(load) for load in loads))
@@ -110,7 +110,7 @@ def _text_line(snapshot: Snapshot, model: VersionUse) -> str:
             f"{load.windows_per_second:.1f} windows/s",
             f"seconds of a request {_pair(load.request_seconds)}",
             f"real-time factor {_pair(load.real_time_factor)}",
-            *([f"decode children lost {_lost(load)}"] if load.children_lost else []),
+            *([f"decode processes lost: {_lost(load)}"] if load.children_lost else []),
         ]
     return ", ".join([*words, f"memory {snapshot.whole_memory.rss_bytes / MEGABYTE:.0f} MB"])
 

@@ -40,7 +40,7 @@ def test_all_of_a_server_is_shown(width: int) -> None:
     assert "seconds of a request, 50 % / 95 % 0.1 / 0.25 -" in lines
     assert "real-time factor, 50 % / 95 % - -" in lines
     assert "padding hops 25%, windows 6% -" in lines
-    assert "decode children lost crashed 2 -" in lines
+    assert "decode processes lost crashed 2 -" in lines
 
 
 def test_an_old_look_says_that_it_is_old() -> None:
@@ -51,11 +51,11 @@ def test_a_line_has_the_same() -> None:
     first, second = text_lines(SNAPSHOT)
     assert first == (
         "20:34:15 activity 1.0: 1 of 2 workers ready, 7 waiting, 4.00 requests/s (invalid_options 0.50, ok 3.50), "
-        "42.0 windows/s, seconds of a request 0.1 / 0.25, real-time factor -, decode children lost crashed 2, "
+        "42.0 windows/s, seconds of a request 0.1 / 0.25, real-time factor -, decode processes lost: crashed 2, "
         "memory 1100 MB"
     )
     quiet = replace(SNAPSHOT, models=(replace(VERSION, load=replace(LOAD, children_lost={})),))
-    assert "decode children" not in text_lines(quiet)[0]
+    assert "decode processes" not in text_lines(quiet)[0]
     assert second == "20:34:15 [red]two 2.0: 0 of 0 workers ready, 0 waiting, memory 1100 MB"
 
 
