@@ -33,6 +33,9 @@ class Limits(Settings):
     """Streams in a container."""
     max_decode_seconds: PositiveFloat = 5.0
     """Seconds of the wall clock that decoding a request may take beyond those that the clip lasts."""
+    max_batch_seconds: PositiveFloat = 540.0
+    """Seconds after which nothing more of a batch is decoded, the requests with ``stream`` aside: less than
+    ``responseTimeout``, at which TorchServe kills the worker and every request of the batch is lost."""
     max_decode_bytes: PositiveInt = 512 * 1024 * 1024
     """Bytes of address space that a decoding process may take beyond those that it starts with."""
     max_packets: PositiveInt = 400_000

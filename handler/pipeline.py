@@ -1,7 +1,5 @@
 """The portable core: a list of requests in, a list of answers or errors of the same length out. It knows no server.
 
-::
-
     bytes -> request -> decode -> windows -> transform -> batching -> models -> smoothing -> segments -> response
 
 Whoever serves, scores offline, evaluates or moves to another server calls this, so all of them give the same answer.
@@ -18,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
+from handler.batch_time import within_batch
 from handler.clip import Clip
 from handler.decoder import Decoder, LocalDecoder
 from handler.description import Describer, check_descriptions
@@ -197,7 +196,8 @@ class ActivityPipeline:
         """
         ids = list(request_ids) if request_ids is not None else [str(i) for i in range(len(requests))]
         kept = measures if measures is not None else [None] * len(requests)
-        decoded = self.runtime.map(self._decode, list(zip(requests, ids, kept, strict=True)))
+        decode = within_batch(self._decode, self.limits.max_batch_seconds)
+        decoded = self.runtime.map(decode, list(zip(requests, ids, kept, strict=True)))
         return [self._score(*each) for each in zip(decoded, ids, kept, strict=True)]
 
     def _unfold(self, raw: Mapping[str, Any], request_id: str, measures: Measures) -> Unfolded:

@@ -12,11 +12,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from handler.batch_time import batch_end
 from handler.cage.server import CHILD, END, MAX_MESSAGE_BYTES
 from handler.cage.wire import Channel, WireError
 from handler.errors import ActivityError, LimitExceeded
@@ -52,6 +53,8 @@ class Budget:
     seconds: float
     total: float = 0.0
     """All that it was given."""
+    end: float = field(default_factory=batch_end)
+    """When it is over whatever is left, by :func:`time.monotonic`."""
 
     def __post_init__(self) -> None:
         self.total = self.seconds
@@ -60,6 +63,25 @@ class Budget:
         """Give it more."""
         self.seconds += seconds
         self.total += seconds
+
+    @property
+    def left(self) -> float:
+        """Seconds that a child may be waited for now."""
+        return max(min(self.seconds, self.end - time.monotonic()), 1e-3)
+
+    def breach(self) -> LimitExceeded:
+        """What is said when none are left."""
+        if time.monotonic() >= self.end:
+            return LimitExceeded(
+                "decode_seconds",
+                "the requests that are decoded at a time took longer together than they may",
+                remedy="Send it once more; if that happens again, send a shorter clip.",
+            )
+        return LimitExceeded(
+            "decode_seconds",
+            f"decoding took longer than {self.total:.6g} s, and the limit is that",
+            remedy="Send a shorter clip, a smaller picture, or one of a codec that is faster to decode.",
+        )
 
 
 class Child:
@@ -114,14 +136,10 @@ class Child:
     def _wait(self, budget: Budget) -> tuple[str, dict[str, Any]]:
         started = time.monotonic()
         try:
-            return self._channel.receive(max(budget.seconds, 1e-3))
+            return self._channel.receive(budget.left)
         except TimeoutError:
             self.kill()
-            raise LimitExceeded(
-                "decode_seconds",
-                f"decoding took longer than {budget.total:.6g} s, and the limit is that",
-                remedy="Send a shorter clip, a smaller picture, or one of a codec that is faster to decode.",
-            ) from None
+            raise budget.breach() from None
         finally:
             budget.seconds -= time.monotonic() - started
 

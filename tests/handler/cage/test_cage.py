@@ -6,20 +6,24 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import psutil
 import pytest
 
-from handler.cage.cage import Cage
+from handler.cage.cage import Cage, Child
 from handler.cage.decoder import CagedDecoder
 from handler.clip import Clip
 from handler.limits import Limits
-from tests.handler.requests import make_request
+from handler.pipeline import ActivityPipeline
+from handler.runtime import choose_runtime
+from tests.handler.requests import make_request, tiny_checkpoint
 from tests.media import X264, Picture, render
 from tests.models.tiny import TINY
 
 LIMITS = Limits()
-REQUEST = make_request(render("mp4", Picture(num_frames=30, width=32, height=32, options=X264)))
+MOVIE = render("mp4", Picture(num_frames=30, width=32, height=32, options=X264))
+REQUEST = make_request(MOVIE)
 
 
 @pytest.fixture
@@ -82,3 +86,27 @@ def test_a_fork_server_that_dies_before_it_is_ready_leaves_nothing_open() -> Non
         cage._restart()
     cage.close()
     assert open_descriptors() == before
+
+
+def test_slow_requests_together_take_no_longer_than_a_batch_may(decoder: CagedDecoder) -> None:
+    decode(decoder)
+    limits = Limits(max_decode_seconds=2.0, max_batch_seconds=2.5)
+    pipeline = ActivityPipeline(tiny_checkpoint(), runtime=choose_runtime(threads=1), limits=limits, decoder=decoder)
+    stopped, ask = [], Child.ask
+
+    def stopping(child: Child, *asked: Any) -> Any:
+        os.kill(child._pid, signal.SIGSTOP)
+        stopped.append(child._pid)
+        return ask(child, *asked)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Child, "ask", stopping)
+        started = time.monotonic()
+        responses = pipeline.respond([{"video": MOVIE}] * 4, list("abcd"))
+        took = time.monotonic() - started
+    assert len(stopped) == 4
+    assert [(it.status, it.code) for it in responses] == [(413, "limit_decode_seconds")] * 4
+    assert b"longer than 2 s" in responses[0].body
+    assert b"together" in responses[3].body
+    assert 2.5 <= took < 5  # and not four times two seconds
+    assert pipeline.respond([{"video": MOVIE}], ["e"])[0].status == 200
