@@ -33,7 +33,5 @@ def test_after_a_step_that_fails_there_is_no_end() -> None:
 
 def test_a_batch_is_given_up_before_its_worker_is() -> None:
     section = yaml.safe_load(MODEL_CONFIG.read_text(encoding="utf-8"))
-    assert (
-        Limits().max_duration_seconds + Limits().max_decode_seconds > section["responseTimeout"]
-    )
+    assert Limits().max_duration_seconds + Limits().max_decode_seconds > section["responseTimeout"]
     assert Limits().max_batch_seconds <= section["responseTimeout"] - 60
