@@ -73,6 +73,9 @@ def test_a_killed_worker_costs_a_batch_at_most_and_with_its_own_retry_no_client_
     clients = [("REST, front", ways["REST, front"])] * 6 + [("gRPC, direct", ways["gRPC, direct"])] * 2
     log = Path(server.run_dir) / "front/access.log"
     tried = log.read_text(encoding="utf-8").count('"tries":"500, 200"')
-    report = measure(server, make_requests(pipeline, 48), front, plan, ways=clients)
-    assert report.broken == []
+    for _ in range(4):  # a worker that is killed between two batches has nothing that is to be repeated
+        report = measure(server, make_requests(pipeline, 48), front, plan, ways=clients)
+        assert report.broken == []
+        if log.read_text(encoding="utf-8").count('"tries":"500, 200"') > tried:
+            break
     assert log.read_text(encoding="utf-8").count('"tries":"500, 200"') > tried
