@@ -86,7 +86,6 @@ def decode_all(channel: Channel, config: ModelConfig) -> None:
     """
     while True:
         _decode_one(channel, config)
-        _libc.malloc_trim(0)  # while nobody waits
 
 
 def _decode_one(channel: Channel, config: ModelConfig) -> None:
