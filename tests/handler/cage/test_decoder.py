@@ -69,7 +69,9 @@ def whole(opened: Pieces) -> Clip:
 
 
 def children_of(decoder: CagedDecoder) -> dict[int, psutil.Process]:
-    return {child.pid: child for child in psutil.Process(decoder.cage.pid).children()}
+    """Those that run: one of an earlier test may have ended, and not be gone."""
+    children = psutil.Process(decoder.cage.pid).children()
+    return {child.pid: child for child in children if child.status() != psutil.STATUS_ZOMBIE}
 
 
 # The same as without
