@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from handler.batch_time import batch_end
-from handler.cage.server import CHILD, END, MAX_MESSAGE_BYTES
+from handler.cage.server import CHILD, MAX_MESSAGE_BYTES
 from handler.cage.wire import Channel, WireError
 from handler.errors import ActivityError, LimitExceeded
 from handler.limits import Limits
@@ -36,14 +36,6 @@ _HAND_OVER_SECONDS = 5.0
 """How long the fork server may take to fork one more child: milliseconds, unless it is stopped. All requests wait."""
 _KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR", "PYTHONHOME", "PYTHONUTF8")
 """Of the worker's environment: keys and tokens are none of a decoder's."""
-
-
-class ChildDied(Exception):
-    """A child ended before it answered."""
-
-    def __init__(self, signal_number: int) -> None:
-        super().__init__(f"a decode child ended by signal {signal_number}")
-        self.signal_number = signal_number
 
 
 @dataclass
@@ -99,7 +91,7 @@ class Child:
 
     def __init__(self, cage: Cage, pid: int, descriptors: list[int]) -> None:
         self._cage = cage
-        self._pid = pid
+        self.pid = pid
         self.is_done = False
         self.num_requests = 0
         link, self._pidfd, asked, answered = descriptors
@@ -119,19 +111,15 @@ class Child:
 
         Raises:
             LimitExceeded: it took longer than it may, and has been killed.
-            ChildDied: it ended.
+            WireError: it ended, or says what it must not.
             Exception: what a call raised that is no error of the request.
         """
-        try:
-            self._channel.send(kind, values)
-            while True:
-                kind, values = self._wait(budget)
-                if kind not in calls:
-                    return kind, dict(values)
-                self._channel.send(*_answer(calls[kind], values))
-        except WireError as exc:
-            self.kill()
-            raise ChildDied(self._cage.signal_of(self._pid)) from exc
+        self._channel.send(kind, values)
+        while True:
+            kind, values = self._wait(budget)
+            if kind not in calls:
+                return kind, dict(values)
+            self._channel.send(*_answer(calls[kind], values))
 
     def _wait(self, budget: Budget) -> tuple[str, dict[str, Any]]:
         started = time.monotonic()
@@ -253,13 +241,6 @@ class Cage:
                 self._idle.append(child)
                 return
         child.close()
-
-    def signal_of(self, pid: int) -> int:
-        """By which signal a child ended, or 0; ends it if it has not."""
-        with self._lock, suppress(OSError, ValueError):
-            self._control.send(END + str(pid).encode("ascii"))
-            return int(self._control.recv(64))
-        return 0
 
     def close(self) -> None:
         """End the fork server, and its children with it."""

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from handler.cage.cage import Budget, Cage, Call, Child, ChildDied
+from handler.cage.cage import Budget, Cage, Call, Child
 from handler.cage.values import (
     Values,
     chunk_of,
@@ -20,6 +20,7 @@ from handler.cage.values import (
     waveform_of,
     words_values,
 )
+from handler.cage.wire import WireError
 from handler.clip import Cue, ModalityStatus
 from handler.errors import ActivityError, DecoderCrashed, error_of_values
 from handler.geometry import geometry_of
@@ -187,7 +188,7 @@ class _Talk:
         """
         try:
             kind, answer = self._child.ask(kind, values, self.budget, self._calls)
-        except ChildDied:
+        except WireError:
             note_child("crashed")
             raise _crashed() from None
         except ActivityError:

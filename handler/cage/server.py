@@ -26,10 +26,8 @@ from models.config import ModelConfig
 
 MAX_MESSAGE_BYTES = 256 * 1024 * 1024
 """Of the model's configuration, and of a request with all its parts."""
-CHILD, END = b"child", b"end"
-"""What the worker asks for: a child, and how one ended."""
-_PATIENCE_SECONDS = 1.0
-"""How long a child whose end the worker has seen may take until it is gone."""
+CHILD = b"child"
+"""What the worker asks for."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +61,6 @@ class ForkServer:
         self._waiting: list[_Forked] = []
         self._alive: dict[int, int] = {}
         """By process, a descriptor that tells when it ends."""
-        self._ended: dict[int, int] = {}
-        """Of those that the worker has not asked for, the signal that they ended by; 0 for none."""
 
     def run(self) -> None:
         """Serve until the worker is gone."""
@@ -76,33 +72,18 @@ class ForkServer:
             for pid in [pid for pid, descriptor in self._alive.items() if descriptor in ready]:
                 self._reap(pid)
             if self._control in ready:
-                asked = self._control.recv(64)
-                if not asked:
+                if self._control.recv(len(CHILD)) != CHILD:
                     return
-                self._answer(asked)
+                self._hand_over()
 
-    def _answer(self, asked: bytes) -> None:
-        if asked == CHILD:
-            child = self._waiting.pop(0) if self._waiting else self._fork()
-            socket.send_fds(self._control, [str(child.pid).encode("ascii")], child.descriptors)
-            child.close()
-        elif asked.startswith(END):
-            self._control.send(str(self._signal_of(int(asked.removeprefix(END)))).encode("ascii"))
-
-    def _signal_of(self, pid: int) -> int:
-        """Which signal a child ended by that is at its end."""
-        if pid in self._alive:
-            if not select.select([self._alive[pid]], [], [], _PATIENCE_SECONDS)[0]:
-                os.kill(pid, signal.SIGKILL)
-            self._reap(pid)
-        return self._ended.pop(pid, 0)
+    def _hand_over(self) -> None:
+        child = self._waiting.pop(0) if self._waiting else self._fork()
+        socket.send_fds(self._control, [str(child.pid).encode("ascii")], child.descriptors)
+        child.close()
 
     def _reap(self, pid: int) -> None:
         os.close(self._alive.pop(pid))
-        _, status = os.waitpid(pid, 0)
-        self._ended[pid] = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-        while len(self._ended) > 64 * (1 + self._num_waiting):  # the worker asks for few of them
-            del self._ended[next(iter(self._ended))]
+        os.waitpid(pid, 0)
         for child in [child for child in self._waiting if child.pid == pid]:
             child.close()
             self._waiting.remove(child)
@@ -115,7 +96,6 @@ class ForkServer:
         if pid == 0:
             self._be_child(its, asked, answered, parent)
         its.close()
-        self._ended.pop(pid, None)
         self._alive[pid] = os.pidfd_open(pid)
         return _Forked(pid, (mine.detach(), os.dup(self._alive[pid]), asked, answered))
 

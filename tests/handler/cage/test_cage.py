@@ -48,7 +48,7 @@ def test_children_that_are_killed_while_they_wait_cost_no_request(decoder: Caged
         first.is_done = second.is_done = True  # both wait from here on, and a request has two tries
     held = open_descriptors()
     for child in (first, second):
-        os.kill(child._pid, signal.SIGKILL)
+        os.kill(child.pid, signal.SIGKILL)
     deadline = time.monotonic() + 10
     while not (first.has_ended and second.has_ended) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -95,8 +95,8 @@ def test_slow_requests_together_take_no_longer_than_a_batch_may(decoder: CagedDe
     stopped, ask = [], Child.ask
 
     def stopping(child: Child, *asked: Any) -> Any:
-        os.kill(child._pid, signal.SIGSTOP)
-        stopped.append(child._pid)
+        os.kill(child.pid, signal.SIGSTOP)
+        stopped.append(child.pid)
         return ask(child, *asked)
 
     with pytest.MonkeyPatch.context() as patch:

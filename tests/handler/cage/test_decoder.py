@@ -214,7 +214,7 @@ def test_a_child_decodes_some_requests_and_none_after_one_that_is_wrong(tiny: Ca
     begin = Child.__enter__
 
     def noted(child: Child) -> Child:
-        used.append(child._pid)
+        used.append(child.pid)
         return begin(child)
 
     with pytest.MonkeyPatch.context() as patched:
@@ -241,9 +241,9 @@ def act_on_children(monkeypatch: pytest.MonkeyPatch, number: int, times: int) ->
     wait = Child._wait
 
     def signalled(child: Child, budget: Any) -> Any:
-        if len(sent) < times and child._pid not in sent:
-            os.kill(child._pid, number)
-            sent.append(child._pid)
+        if len(sent) < times and child.pid not in sent:
+            os.kill(child.pid, number)
+            sent.append(child.pid)
         return wait(child, budget)
 
     monkeypatch.setattr(Child, "_wait", signalled)
